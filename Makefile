@@ -1,0 +1,56 @@
+# The README's two commands are `make demo` and `make test`; the rest are parts of them, and longer runs.
+
+# One folder of compiled code for every clone on this machine, so that a second clone does not compile the dependencies again. Clones that
+# build at the same time wait for each other; give one a folder of its own with NODESPACE_TARGET_DIR or CARGO_TARGET_DIR.
+NODESPACE_TARGET_DIR ?= $(HOME)/.cache/nodespace/target
+CARGO_TARGET_DIR ?= $(NODESPACE_TARGET_DIR)
+export CARGO_TARGET_DIR
+
+# A cargo that was installed a minute ago is not in this shell's PATH yet.
+CARGO_HOME ?= $(HOME)/.cargo
+export PATH := $(PATH):$(CARGO_HOME)/bin
+
+SEEDS ?= 0..1000
+DEVICES ?= 3..20
+FUZZ_SECONDS ?= 120
+
+TESTNET := cargo run -q -p nodespace-testnet --profile sim --
+
+.PHONY: help demo test setup fmt lint doc purity sim mutants bench fuzz
+
+help: ## Say what there is to run
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s  %s\n' "$$name" "$$text"; done
+
+demo: ## Show the main job: devices that share a workspace, fall apart and agree again
+	@scripts/setup.sh build
+	@$(TESTNET) demo
+
+test: ## Check everything, as CI does
+	@scripts/test.sh
+
+setup: ## Install what building and testing need
+	@scripts/setup.sh test
+
+fmt: ## Lay out the code
+	@cargo fmt --all
+
+lint: ## Check layout and lints
+	@scripts/test.sh format lint
+
+doc: ## Build the API documentation
+	@scripts/test.sh docs
+
+purity: ## Check which crate knows which
+	@scripts/test.sh purity
+
+sim: ## Simulate SEEDS (0..1000) with DEVICES (3..20) each
+	@$(TESTNET) sim --seeds $(SEEDS) --devices $(DEVICES)
+
+mutants: ## Check that the simulator finds what is broken on purpose
+	@$(TESTNET) mutants
+
+bench: ## Measure; docs/BENCHMARKS.md says what was seen
+	@cargo bench -p nodespace-protocol
+
+fuzz: ## Feed every decoder with damaged input for FUZZ_SECONDS (120)
+	@cargo run -q --manifest-path protocol/fuzz/Cargo.toml --bin smoke -- --seconds $(FUZZ_SECONDS)

@@ -1,0 +1,239 @@
+//! A replica: one device's copy of a workspace, as a pure machine.
+//!
+//! Bytes come in as segments ([`Replica::ingest`]), changes by the application's hand ([`Replica::create`] and its like), and the
+//! state is at every moment the fold of the operations held. Nothing here reads a clock, a socket or a disk: time is an argument,
+//! storage a [`Store`].
+//!
+//! The driver's contract:
+//!
+//! 1. After writing or ingesting call [`Replica::commit`]; only then acknowledge, and only then do operations leave the device.
+//! 2. Time passed in is the wall clock; it may jump, and need not be monotonic.
+//! 3. Call [`Replica::tick`] now and then, so that operations held back for being ahead of our clock take effect.
+//! 4. After an error of the store, drop the replica and open it anew.
+
+pub(crate) mod checkpoint;
+pub(crate) mod digest;
+pub(crate) mod export;
+pub(crate) mod fold_op;
+pub(crate) mod ingest;
+pub(crate) mod nodes;
+pub(crate) mod pending;
+pub(crate) mod query;
+pub(crate) mod resolve;
+pub(crate) mod standing;
+pub(crate) mod workspace;
+pub(crate) mod write;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use export::{LogRange, Ladder};
+pub use ingest::{IngestError, Ingested, Missing, Refusal};
+pub use pending::PendingBuffer;
+pub use query::{HistoryEntry, NodeView};
+pub use resolve::Choice;
+pub use workspace::Founding;
+pub use write::{NewEmbedding, NewNode, WriteError};
+
+use crate::clock::{Clocks, Timestamp};
+use crate::conflict::ResolutionStrategy;
+use crate::crypto::KeyPair;
+use crate::fold::TextLens;
+use crate::fold::text::OpenText;
+use crate::ids::{DeviceId, LogId, NodeId, OpHash, WorkspaceId};
+use crate::log::LogTable;
+use crate::membership::Membership;
+use crate::store::{OpIndex, Store, StoreError};
+use crate::tree::{Placement, Tree};
+use digest::Sum;
+use nodes::NodeTable;
+
+/// The most merges in progress that are kept between batches; beyond it all are dropped and loaded again on need.
+pub(crate) const OPEN_TEXTS_MAX: usize = 1024;
+
+/// Who writes, when this replica may write: a device and the epoch of its log.
+#[derive(Clone, Debug)]
+pub struct Author {
+    /// The device's key.
+    pub key: KeyPair,
+    /// The log's epoch: random, non-zero, kept outside every backup.
+    pub epoch: u32,
+}
+
+impl Author {
+    /// The log written to.
+    pub fn log(&self) -> LogId {
+        LogId { device: self.key.device(), epoch: self.epoch }
+    }
+}
+
+/// One device's copy of a workspace.
+#[derive(Debug)]
+pub struct Replica<S> {
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) store: S,
+    pub(crate) author: Option<Author>,
+    pub(crate) clocks: Clocks,
+    pub(crate) membership: Membership,
+    pub(crate) logs: LogTable,
+    pub(crate) tree: Tree,
+    pub(crate) nodes: NodeTable,
+    pub(crate) text_lens: TextLens,
+    /// The strategy for text, when the workspace has only ever had one.
+    pub(crate) text_strategy: Option<ResolutionStrategy>,
+    /// The strategy by which texts that are apart now are shown.
+    pub(crate) live_text_strategy: ResolutionStrategy,
+    pub(crate) open_texts: BTreeMap<u32, Box<OpenText>>,
+    pub(crate) texts_pending: BTreeSet<u32>,
+    pub(crate) placements: Vec<Placement>,
+    /// Stored operations without effect yet: parents missing, or ahead of our clock.
+    pub(crate) unfolded: BTreeSet<OpIndex>,
+    /// Those that wait for a parent, by what is missing.
+    pub(crate) waiting: BTreeMap<OpHash, Vec<OpIndex>>,
+    /// Those that wait for their time.
+    pub(crate) held: BTreeSet<(Timestamp, OpIndex)>,
+    /// Operations that are durable.
+    pub(crate) durable: u32,
+    pub(crate) node_sum: Sum,
+    pub(crate) order_digests: BTreeMap<Option<NodeId>, [u8; 32]>,
+    /// Parents whose children changed since the digest was computed.
+    pub(crate) order_dirty: BTreeSet<Option<NodeId>>,
+    /// A peer holds more of our own log than we do: pull it back before writing.
+    pub(crate) own_log_behind: bool,
+}
+
+/// What a replica holds, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Operations stored.
+    pub ops: u64,
+    /// Of these, waiting for a parent that has not arrived.
+    pub waiting: u64,
+    /// Of these, held back because they are ahead of our clock.
+    pub held: u64,
+    /// Logs.
+    pub logs: u64,
+    /// Nodes that exist, deleted ones included.
+    pub nodes: u64,
+}
+
+impl<S: Store> Replica<S> {
+    /// Opens a replica over a store, from the last checkpoint and what came after, or from the operations alone.
+    ///
+    /// # Errors
+    /// When the store fails or is damaged.
+    pub fn open(workspace: WorkspaceId, store: S, author: Option<Author>, now: Timestamp) -> Result<Self, StoreError> {
+        let mut replica = Self {
+            workspace,
+            store,
+            author,
+            clocks: Clocks::default(),
+            membership: Membership::new(workspace),
+            logs: LogTable::default(),
+            tree: Tree::new(),
+            nodes: NodeTable::default(),
+            text_lens: TextLens::default(),
+            text_strategy: Some(ResolutionStrategy::OperationalTransform),
+            live_text_strategy: ResolutionStrategy::OperationalTransform,
+            open_texts: BTreeMap::new(),
+            texts_pending: BTreeSet::new(),
+            placements: Vec::new(),
+            unfolded: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            held: BTreeSet::new(),
+            durable: 0,
+            node_sum: Sum::default(),
+            order_digests: BTreeMap::new(),
+            order_dirty: BTreeSet::new(),
+            own_log_behind: false,
+        };
+        replica.restore(now)?;
+        Ok(replica)
+    }
+
+    /// The workspace.
+    pub const fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    /// Who belongs to it.
+    pub const fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// The logs held.
+    pub const fn logs(&self) -> &LogTable {
+        &self.logs
+    }
+
+    /// The tree of nodes.
+    pub const fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// The store.
+    pub const fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The store, for the driver's own purposes (crashing it in a simulation, say).
+    pub fn into_store(self) -> S {
+        self.store
+    }
+
+    /// The device that writes here, if any.
+    pub fn device(&self) -> Option<DeviceId> {
+        self.author.as_ref().map(|author| author.key.device())
+    }
+
+    /// The log that is written here, if any.
+    pub fn own_log(&self) -> Option<LogId> {
+        self.author.as_ref().map(Author::log)
+    }
+
+    /// Makes everything written and ingested so far durable. Acknowledge only after this.
+    ///
+    /// # Errors
+    /// When the store cannot promise it.
+    pub fn commit(&mut self) -> Result<(), StoreError> {
+        if self.durable < self.store.op_count() || self.store.record_count() > 0 {
+            self.store.sync()?;
+        }
+        self.durable = self.store.op_count();
+        Ok(())
+    }
+
+    /// Lets operations whose time has come take effect.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn tick(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        self.release_held(now)?;
+        self.settle()
+    }
+
+    /// When the next operation that is held back takes effect.
+    pub fn next_timeout(&self) -> Option<Timestamp> {
+        let (timestamp, _) = self.held.first()?;
+        Some(Timestamp(timestamp.0.saturating_sub(crate::clock::AHEAD_MS_MAX << 16)))
+    }
+
+    /// What is held, in numbers.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            ops: self.store.op_count().into(),
+            waiting: (self.unfolded.len() - self.held.len()) as u64,
+            held: self.held.len() as u64,
+            logs: self.logs.len() as u64,
+            nodes: self.nodes.existing() as u64,
+        }
+    }
+
+    /// Whether a peer holds more of our own log than we do; writing is refused until it has been pulled back.
+    pub const fn is_own_log_behind(&self) -> bool {
+        self.own_log_behind
+    }
+
+    pub(crate) fn hash_of(&self, index: OpIndex) -> OpHash {
+        self.store.op(index).map_or(OpHash([0; 32]), |op| op.hash)
+    }
+}

@@ -1,0 +1,125 @@
+//! The state digest: equal on two devices exactly when every node, and the order of every list of children, is.
+//!
+//! A sum, over all nodes, of their hashes as vectors of four 64-bit numbers: a changed node costs one subtraction and one addition,
+//! whatever else there is (after Bellare and Micciancio, *A New Paradigm for Collision-free Hashing*, 1997). It finds
+//! divergence between honest devices; what is *held* is compared by the frontier's digest, which is an ordinary hash.
+
+use super::Replica;
+use crate::crypto::Domain;
+use crate::ids::NodeId;
+use crate::log::frontier::{self, FrontierEntry};
+use crate::log::{Head, Log};
+use crate::store::{Store, StoreError};
+use crate::wire;
+
+/// A sum of hashes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum([u64; 4]);
+
+impl Sum {
+    fn lanes(hash: &[u8; 32]) -> [u64; 4] {
+        let mut lanes = [0; 4];
+        for (lane, bytes) in lanes.iter_mut().zip(hash.chunks_exact(8)) {
+            *lane = u64::from_le_bytes(bytes.try_into().expect("a chunk has eight bytes"));
+        }
+        lanes
+    }
+
+    pub(crate) fn add(&mut self, hash: &[u8; 32]) {
+        self.0.iter_mut().zip(Self::lanes(hash)).for_each(|(sum, lane)| *sum = sum.wrapping_add(lane));
+    }
+
+    pub(crate) fn remove(&mut self, hash: &[u8; 32]) {
+        self.0.iter_mut().zip(Self::lanes(hash)).for_each(|(sum, lane)| *sum = sum.wrapping_sub(lane));
+    }
+
+    pub(crate) fn bytes(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for (chunk, lane) in bytes.chunks_exact_mut(8).zip(self.0) {
+            chunk.copy_from_slice(&lane.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(Self::lanes(bytes))
+    }
+}
+
+impl<S: Store> Replica<S> {
+    /// The digest of all state. Two replicas that hold the same operations, none of them held back, have the same.
+    pub fn state_digest(&mut self) -> [u8; 32] {
+        for slot in self.nodes.take_digest_dirty() {
+            let entry = self.nodes.get(slot);
+            let digest = entry.state.digest(&entry.id, |index| self.hash_of(index));
+            self.node_sum.add(&digest);
+            if let Some(before) = self.nodes.set_digest(slot, digest) {
+                self.node_sum.remove(&before);
+            }
+        }
+        for parent in std::mem::take(&mut self.order_dirty) {
+            let digest = self.order_digest(parent.as_ref());
+            self.node_sum.add(&digest);
+            if let Some(before) = self.order_digests.insert(parent, digest) {
+                self.node_sum.remove(&before);
+            }
+        }
+        self.node_sum.bytes()
+    }
+
+    fn order_digest(&self, parent: Option<&NodeId>) -> [u8; 32] {
+        let children = self.tree.children(parent);
+        if children.is_empty() {
+            // An empty list and one that never was are the same.
+            return [0; 32];
+        }
+        let bytes = wire::encode_with(|e| {
+            match parent {
+                Some(parent) => wire::encode_node_id(e, parent)?,
+                None => e.null().map(drop)?,
+            }
+            e.array(children.len() as u64)?;
+            children.iter().try_for_each(|child| wire::encode_node_id(e, child))
+        });
+        Domain::NodeState.hash(&bytes)
+    }
+
+    /// How far each log is held, without tails that a removal voids; ascending by log.
+    pub fn frontier(&self) -> Vec<FrontierEntry> {
+        let entries = self.logs.iter().filter_map(|(id, log)| {
+            let mut heads: Vec<Head> = log.leaves().filter_map(|leaf| self.effective_head(log, leaf)).collect();
+            heads.sort_unstable();
+            heads.dedup();
+            (!heads.is_empty()).then_some(FrontierEntry { log: *id, heads })
+        });
+        entries.collect()
+    }
+
+    fn effective_head(&self, log: &Log, leaf: usize) -> Option<Head> {
+        let mut branch = leaf;
+        loop {
+            let entry = &log.branches()[branch];
+            let seq = entry.effective_seq();
+            if seq >= entry.first_seq {
+                let hash = if seq == entry.last_seq() { entry.last? } else { self.hash_of(entry.get(seq)?) };
+                return Some(Head { seq, hash });
+            }
+            branch = entry.parent?;
+        }
+    }
+
+    /// The digest of [`Replica::frontier`].
+    pub fn frontier_digest(&self) -> [u8; 32] {
+        frontier::digest(&self.frontier())
+    }
+
+    /// The nodes that changed since the last call, ascending by id: what a projection has to write again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn take_changed(&mut self) -> Result<Vec<NodeId>, StoreError> {
+        let mut ids: Vec<NodeId> = self.nodes.take_changed().into_iter().map(|slot| self.nodes.get(slot).id.clone()).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}

@@ -1,0 +1,340 @@
+//! Segments from others: checked, stored, folded.
+//!
+//! In this order, cheapest first: bounds (by the decoder), a known author, the position in the log, the hash chain and
+//! the signature, the clocks along the log, the right to write under the membership named. A segment is taken whole or not at all, so
+//! that the last operation held of a log always has a signature to pass on.
+
+use std::sync::Arc;
+
+use super::Replica;
+use super::fold_op::Folded;
+use super::standing::on_path_of;
+use crate::clock::Timestamp;
+use crate::ids::{LogId, OpHash};
+use crate::log::{Log, Split};
+use crate::membership::{CutId, Membership, Unauthorised};
+use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Segment};
+use crate::op::{Op, OpType, ParentRef, PayloadError};
+use crate::store::{OpIndex, Record, Store, StoreError};
+
+/// What a segment brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ingested {
+    /// Operations that were new.
+    pub stored: u32,
+    /// Of these, without effect until a parent arrives.
+    pub waiting: u32,
+    /// Of these, held back until their time comes.
+    pub held: u32,
+    /// Operations that were known.
+    pub duplicates: u32,
+    /// The log was found to be forked.
+    pub forked: bool,
+    /// The membership changed.
+    pub membership: bool,
+}
+
+/// What must arrive before a segment can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The operation before its first.
+    Previous(Position),
+    /// A parent that it names by position.
+    Parent(Position),
+    /// A workspace operation.
+    Membership(OpHash),
+}
+
+/// Why a segment is not taken, now or ever.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Its author is no member, or may not do this.
+    #[error(transparent)]
+    Unauthorised(#[from] Unauthorised),
+    /// A removal that we know voids all of it.
+    #[error("device {} was removed; what it did after is void", .0.device.short())]
+    Removed(LogId),
+    /// A header breaks a rule, or the signature is wrong.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Clocks do not advance along the log.
+    #[error("operation {seq} of log {log}: time and version must exceed those of the operation before")]
+    Clock {
+        /// The log.
+        log: LogId,
+        /// The operation.
+        seq: u64,
+    },
+    /// The first operation of a log must say under which membership it is made.
+    #[error("operation {seq} of log {log} names no membership, nor does any before it")]
+    NoCut {
+        /// The log.
+        log: LogId,
+        /// The operation.
+        seq: u64,
+    },
+    /// A workspace operation's payload could not be read; others may be void, these may not.
+    #[error("a workspace operation that cannot be read: {0}")]
+    Workspace(PayloadError),
+}
+
+/// Why [`Replica::ingest`] did not take a segment. Nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The peer sent what must not be taken.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// Something else must come first.
+    #[error("something it builds on has not arrived: {0:?}")]
+    Missing(Missing),
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A verified segment and where it goes.
+struct Placed {
+    log: LogId,
+    ops: Vec<Op>,
+    /// Where its first new operation continues: branch and sequence number.
+    branch: usize,
+    after: u64,
+    duplicates: u32,
+    /// The operations a fork would divide.
+    split: Option<Split>,
+}
+
+impl<S: Store> Replica<S> {
+    /// Takes a segment: checks it, stores what is new and folds it. Not durable before [`Replica::commit`].
+    ///
+    /// # Errors
+    /// When it is refused, must wait, or storage fails.
+    pub fn ingest(&mut self, segment: &Segment, now: Timestamp) -> Result<Ingested, IngestError> {
+        self.release_held(now)?;
+        self.check_author(segment)?;
+        let mut placed = self.place(segment)?;
+        let changes_membership = placed.ops.iter().any(|op| op.header.kind == OpType::Workspace);
+        let before = changes_membership.then(|| self.membership.clone());
+        let cuts = match self.authorise(&placed) {
+            Ok(cuts) => cuts,
+            Err(error) => {
+                if let Some(before) = before {
+                    self.membership = before;
+                }
+                return Err(error);
+            }
+        };
+        self.drop_removed_tail(&mut placed, &cuts)?;
+        let ingested = self.store_placed(placed, &cuts, segment, changes_membership, now)?;
+        self.settle()?;
+        Ok(ingested)
+    }
+
+    /// A device that no workspace operation names can only bring the operation that names it.
+    fn check_author(&self, segment: &Segment) -> Result<(), IngestError> {
+        let known = self.logs.get(&segment.log).is_some() || self.membership.knows_device(&segment.log.device);
+        if known || segment.ops.first().is_some_and(|op| op.kind == OpType::Workspace) {
+            return Ok(());
+        }
+        Err(Refusal::Unauthorised(Unauthorised::NotMember(segment.log.device)).into())
+    }
+
+    /// Finds where a segment continues its log, computes its hashes, checks its signature, and skips what is known.
+    fn place(&self, segment: &Segment) -> Result<Placed, IngestError> {
+        let empty = Log::default();
+        let log = self.logs.get(&segment.log).unwrap_or(&empty);
+        let (branch, previous) = self.find_previous(segment, log)?;
+        let resolve = |position: &Position| {
+            let index = self.logs.get(&position.log)?.only(position.seq)?;
+            self.store.op(index).ok().map(|op| op.hash)
+        };
+        let ops = segment.verify(&self.workspace, previous, &resolve).map_err(|error| match error {
+            ChainError::UnknownParent(position) => IngestError::Missing(Missing::Parent(position)),
+            other => Refusal::Chain(other).into(),
+        })?;
+        self.skip_known(segment, log, branch, ops)
+    }
+
+    fn find_previous(&self, segment: &Segment, log: &Log) -> Result<(usize, Option<OpHash>), IngestError> {
+        let Some(seq) = segment.first_seq.checked_sub(1).filter(|seq| *seq > 0) else { return Ok((0, None)) };
+        for (index, branch) in log.branches().iter().enumerate() {
+            let Some(op) = branch.get(seq) else { continue };
+            let hash = if seq == branch.last_seq() { branch.last } else { Some(self.store.op(op)?.hash) };
+            if let Some(hash) = hash.filter(|hash| hash.0[..PREFIX_BYTES] == segment.previous_prefix) {
+                return Ok((index, Some(hash)));
+            }
+        }
+        Err(IngestError::Missing(Missing::Previous(Position { log: segment.log, seq })))
+    }
+
+    fn skip_known(&self, segment: &Segment, log: &Log, mut branch: usize, ops: Vec<Op>) -> Result<Placed, IngestError> {
+        let mut after = segment.first_seq - 1;
+        let mut duplicates = 0;
+        let mut split = None;
+        for op in &ops {
+            let next = after + 1;
+            if let Some(index) = log.branches().get(branch).and_then(|branch| branch.get(next)) {
+                let known = self.store.op(index)?.hash;
+                if known != op.hash {
+                    let last = op.header.previous;
+                    split = Some(Split { last, next: known });
+                    break;
+                }
+            } else {
+                let children = log.branches().iter().enumerate().filter(|(_, child)| child.parent == Some(branch));
+                match children.filter(|(_, child)| child.name == Some(op.hash)).map(|(index, _)| index).next() {
+                    Some(child) => branch = child,
+                    None => break,
+                }
+            }
+            after = next;
+            duplicates += 1;
+        }
+        let ops = ops.into_iter().skip(duplicates as usize).collect();
+        Ok(Placed { log: segment.log, ops, branch, after, duplicates, split })
+    }
+
+    /// Checks clocks and rights of every new operation; workspace operations enter the membership graph. Answers the cut each
+    /// operation is made under.
+    fn authorise(&mut self, placed: &Placed) -> Result<Vec<CutId>, IngestError> {
+        let log = self.logs.get(&placed.log);
+        let mut cut = log.and_then(|log| log.cut_at(placed.branch, placed.after));
+        let mut before = match log.and_then(|log| log.on_path(placed.branch, placed.after)) {
+            Some(index) => {
+                let op = self.store.op(index)?;
+                Some((op.header.timestamp, op.header.version))
+            }
+            None => None,
+        };
+        let mut checked: Option<CutId> = None;
+        let mut cuts = Vec::with_capacity(placed.ops.len());
+        for op in &placed.ops {
+            let (log, seq) = (placed.log, op.header.seq);
+            if before.is_some_and(|(timestamp, version)| timestamp >= op.header.timestamp || version >= op.header.version) {
+                return Err(Refusal::Clock { log, seq }.into());
+            }
+            before = Some((op.header.timestamp, op.header.version));
+            if op.header.kind == OpType::Workspace {
+                self.enter(op, placed)?;
+            }
+            let own = [op.hash];
+            let named = if op.header.kind == OpType::Workspace { Some(own.as_slice()) } else { op.header.cut.as_deref() };
+            if let Some(heads) = named {
+                let id = self.membership.cut(heads, on_path_of!(self));
+                cut = Some(id.map_err(|missing| IngestError::Missing(Missing::Membership(missing)))?);
+            }
+            let current = cut.ok_or(Refusal::NoCut { log, seq })?;
+            if op.header.kind != OpType::Workspace && checked != Some(current) {
+                check_writer(&self.membership, current, log)?;
+                checked = Some(current);
+            }
+            cuts.push(current);
+        }
+        Ok(cuts)
+    }
+
+    /// Takes a workspace operation into the membership graph.
+    fn enter(&mut self, op: &Op, placed: &Placed) -> Result<(), IngestError> {
+        let payload = op.decode_payload().map_err(Refusal::Workspace)?;
+        let Some(action) = payload.action else {
+            return Err(Refusal::Workspace(PayloadError::Missing { kind: OpType::Workspace, field: "a workspace action" }).into());
+        };
+        let mut parents = Vec::with_capacity(op.header.parents.len());
+        for parent in &op.header.parents {
+            let hash = match parent {
+                ParentRef::Other(hash) => *hash,
+                ParentRef::Own(distance) => self.own_hash(op, placed, *distance)?,
+            };
+            if !self.membership.contains(&hash) {
+                return Err(IngestError::Missing(Missing::Membership(hash)));
+            }
+            parents.push(hash);
+        }
+        let result = self.membership.insert(op, *action, &parents, on_path_of!(self));
+        result.map_err(|why| Refusal::Unauthorised(why).into())
+    }
+
+    /// The hash `distance` before an operation that may not be stored yet.
+    fn own_hash(&self, op: &Op, placed: &Placed, distance: u64) -> Result<OpHash, IngestError> {
+        let seq = op.header.seq - distance;
+        if let Some(found) = placed.ops.iter().find(|other| other.header.seq == seq) {
+            return Ok(found.hash);
+        }
+        let index = self.logs.get(&placed.log).and_then(|log| log.on_path(placed.branch, seq));
+        let index = index.ok_or(IngestError::Missing(Missing::Previous(Position { log: placed.log, seq })))?;
+        Ok(self.store.op(index)?.hash)
+    }
+
+    /// Leaves out what follows the last operation that no known removal voids. Workspace operations stay: they are judged by the
+    /// membership graph itself.
+    fn drop_removed_tail(&self, placed: &mut Placed, cuts: &[CutId]) -> Result<(), IngestError> {
+        if !self.membership.has_removals() || placed.ops.is_empty() {
+            return Ok(());
+        }
+        let counts = |(op, cut): (&Op, &CutId)| {
+            let removals = self.membership.standing(*cut, placed.log).removals;
+            removals.iter().all(|head| head.is_some_and(|head| op.header.seq <= head.seq))
+        };
+        let keep = placed.ops.iter().zip(cuts).rposition(counts).map_or(0, |last| last + 1);
+        // A segment is authentic as a whole; cut short it would lack its signature. Keep all of it or nothing.
+        if keep == 0 { Err(Refusal::Removed(placed.log).into()) } else { Ok(()) }
+    }
+
+    fn store_placed(
+        &mut self,
+        placed: Placed,
+        cuts: &[CutId],
+        segment: &Segment,
+        changes_membership: bool,
+        now: Timestamp,
+    ) -> Result<Ingested, IngestError> {
+        let mut ingested = Ingested { duplicates: placed.duplicates, membership: changes_membership, ..Ingested::default() };
+        let Some(last) = placed.ops.last() else { return Ok(ingested) };
+        let signed = (last.header.seq, last.hash);
+        let was_forked = self.logs.get(&placed.log).is_some_and(Log::is_forked);
+        let mut stored: Vec<(OpIndex, Arc<Op>)> = Vec::with_capacity(placed.ops.len());
+        let (mut branch, mut after, mut split) = (placed.branch, placed.after, placed.split);
+        for (op, cut) in placed.ops.into_iter().zip(cuts) {
+            let op = Arc::new(op);
+            let index = OpIndex(self.store.op_count());
+            self.store.append(Record::Op(Arc::clone(&op)))?;
+            branch = self.logs.entry(placed.log).append(branch, after, (index, op.hash), split.take());
+            after = op.header.seq;
+            self.note_cut(placed.log, branch, after, *cut);
+            stored.push((index, op));
+        }
+        self.store.append(Record::Signature { log: placed.log, seq: signed.0, hash: signed.1, signature: segment.signature })?;
+        self.logs.entry(placed.log).branches_mut()[branch].signatures.insert(signed.0, segment.signature);
+        ingested.stored = stored.len() as u32;
+        ingested.forked = !was_forked && self.logs.get(&placed.log).is_some_and(Log::is_forked);
+        if changes_membership || ingested.forked {
+            self.restand()?;
+        }
+        for (index, op) in &stored {
+            match self.fold(*index, op, now)? {
+                Folded::Done => {}
+                Folded::Waiting => ingested.waiting += 1,
+                Folded::Held => ingested.held += 1,
+            }
+        }
+        Ok(ingested)
+    }
+
+    /// Remembers the cut in force from a position on, and what it means for the operations from there.
+    pub(crate) fn note_cut(&mut self, log: LogId, branch: usize, seq: u64, cut: CutId) {
+        if self.logs.get(&log).and_then(|log| log.cut_at(branch, seq)) == Some(cut) {
+            return;
+        }
+        self.logs.entry(log).branches_mut()[branch].cuts.push((seq, cut));
+        self.judge_branch(log, branch);
+    }
+}
+
+/// Whether a device may write nodes under a cut.
+fn check_writer(membership: &Membership, cut: CutId, log: LogId) -> Result<(), IngestError> {
+    match membership.role_at(cut, &log.device) {
+        Some(role) if role.can_write() => Ok(()),
+        Some(role) => Err(Refusal::Unauthorised(Unauthorised::Role { device: log.device, role, what: "writing nodes" }).into()),
+        None => Err(Refusal::Unauthorised(Unauthorised::NotMember(log.device)).into()),
+    }
+}

@@ -1,0 +1,264 @@
+//! What applications ask: nodes as they are and were, their history, their conflicts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Replica;
+use super::fold_op::context;
+use super::write::WriteError;
+use crate::clock::Timestamp;
+use crate::conflict::{Conflict, ConflictType, NodeConflict, ResolutionStrategy, detect};
+use crate::fold::step::Incoming;
+use crate::fold::{Context, NodeState};
+use crate::graph::Graph;
+use crate::ids::{DeviceId, NodeId, OpHash, UserId};
+use crate::op::OpType;
+use crate::store::{OpIndex, Store, StoreError};
+
+/// A node as applications see it. The document's `Node`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeView {
+    /// Its id.
+    pub id: NodeId,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub node_type: String,
+    /// Its text.
+    pub content: String,
+    /// Its parent; `None` = top level.
+    pub parent_id: Option<NodeId>,
+    /// Its topmost ancestor; derived.
+    pub root_id: Option<NodeId>,
+    /// The sibling immediately before it; `None` = it is first.
+    pub before_sibling_id: Option<NodeId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub modified_at: Timestamp,
+    /// Ids it mentions.
+    pub mentions: Vec<NodeId>,
+    /// Its metadata.
+    pub metadata: Value,
+    /// Whether it is deleted.
+    pub deleted: bool,
+    /// Models whose embedding no longer fits the text.
+    pub stale_embeddings: Vec<String>,
+    /// Conflicts that wait for a person.
+    pub open_conflicts: usize,
+}
+
+/// One step of a node's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HistoryEntry {
+    /// The operation.
+    pub op: OpHash,
+    /// What it did.
+    pub kind: OpType,
+    /// When, by its author's clock.
+    pub timestamp: Timestamp,
+    /// Its version.
+    pub version: u64,
+    /// By which device.
+    pub device: DeviceId,
+    /// By which user, while the device is a member.
+    pub user: Option<UserId>,
+    /// What its author had seen.
+    pub parents: Vec<OpHash>,
+    /// Whether it has an effect.
+    pub effective: bool,
+}
+
+impl<S: Store> Replica<S> {
+    /// A node's state.
+    pub fn node(&self, id: &NodeId) -> Option<&NodeState> {
+        let slot = self.nodes.find(id)?;
+        Some(&self.nodes.get(slot).state).filter(|state| state.exists())
+    }
+
+    /// The ids of all nodes that exist, deleted ones included, ascending.
+    pub fn node_ids(&self) -> Vec<NodeId> {
+        let mut ids: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, slot)| slot.state.exists()).map(|(_, slot)| slot.id.clone()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// A node as it is now.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn view(&self, id: &NodeId) -> Result<NodeView, WriteError> {
+        let slot = self.existing(id)?;
+        let open = self.conflicts_of(id)?.iter().filter(|found| found.conflict.is_open()).count();
+        Ok(NodeView { open_conflicts: open, ..self.view_of(id, &self.nodes.get(slot).state) })
+    }
+
+    fn view_of(&self, id: &NodeId, state: &NodeState) -> NodeView {
+        let policy = self.membership.policy();
+        let hidden = state.is_hard_deleted(&policy);
+        let stale = state.embeddings.iter().filter(|(_, embedding)| embedding.is_stale(&state.text));
+        NodeView {
+            id: id.clone(),
+            node_type: state.node_type().unwrap_or_default().to_owned(),
+            content: if hidden { String::new() } else { state.text.clone() },
+            parent_id: self.tree.parent(id).flatten(),
+            root_id: self.tree.root(id),
+            before_sibling_id: self.tree.before_sibling(id),
+            created_at: state.created.map(|stamp| stamp.timestamp).unwrap_or_default(),
+            modified_at: state.modified.map(|stamp| stamp.timestamp).unwrap_or_default(),
+            mentions: state.mentions.keys().cloned().collect(),
+            metadata: if hidden { Value::Null } else { state.metadata.to_json() },
+            deleted: state.is_deleted(&policy),
+            stale_embeddings: stale.map(|(model, _)| model.clone()).collect(),
+            open_conflicts: state.conflicts().filter(Conflict::is_open).count(),
+        }
+    }
+
+    /// A node as it was when its history ended at these operations. Place and siblings are those of now.
+    ///
+    /// # Errors
+    /// When the node or one of the operations is not there.
+    pub fn view_at(&self, id: &NodeId, heads: &[OpHash]) -> Result<NodeView, WriteError> {
+        self.existing(id)?;
+        let mut indices = Vec::with_capacity(heads.len());
+        for head in heads {
+            let index = self.store.find(head)?.ok_or(WriteError::Invalid("no such operation is held here"))?;
+            if self.store.op(index)?.header.node.as_ref() != Some(id) {
+                return Err(WriteError::Invalid("the operation is not one of this node"));
+            }
+            indices.push(index);
+        }
+        Ok(self.view_of(id, &self.state_at(&indices)?))
+    }
+
+    /// A node's state folded from the history below some operations.
+    fn state_at(&self, heads: &[OpIndex]) -> Result<NodeState, StoreError> {
+        let window = self.graph().window(heads, |_| false)?;
+        let mut state = NodeState::default();
+        let mut open = None;
+        let mut lens = crate::fold::TextLens::default();
+        for entry in &window.ops {
+            let parents: crate::graph::Parents = entry.parents.iter().map(|place| window.ops[*place].index).collect();
+            let context = Context { text_lens: &lens, ..context!(self) };
+            let effective = context.payload_of(entry.index, &entry.op)?.is_some();
+            let after_all = state.heads.iter().all(|head| parents.contains(&head.op));
+            let op = std::sync::Arc::clone(&entry.op);
+            state.apply(&context, &Incoming { index: entry.index, op, parents, after_all, effective }, &mut open)?;
+            if after_all {
+                lens.set(entry.index, state.chars);
+            }
+        }
+        let context = Context { text_lens: &lens, ..context!(self) };
+        state.close_text(&context, &mut open)?;
+        Ok(state)
+    }
+
+    /// A node's operations, in the order (version, hash).
+    ///
+    /// # Errors
+    /// When the node is not there.
+    pub fn history(&self, id: &NodeId) -> Result<Vec<HistoryEntry>, WriteError> {
+        let slot = self.existing(id)?;
+        let window = self.graph().window(&self.nodes.get(slot).state.head_indices(), |_| false)?;
+        let context = context!(self);
+        let entry = |place: usize| -> Result<HistoryEntry, StoreError> {
+            let found = &window.ops[place];
+            let header = &found.op.header;
+            Ok(HistoryEntry {
+                op: found.op.hash,
+                kind: header.kind,
+                timestamp: header.timestamp,
+                version: header.version,
+                device: header.log.device,
+                user: self.membership.user(&header.log.device),
+                parents: found.parents.iter().map(|parent| window.ops[*parent].op.hash).collect(),
+                effective: context.payload_of(found.index, &found.op)?.is_some(),
+            })
+        };
+        Ok((0..window.ops.len()).map(entry).collect::<Result<_, _>>()?)
+    }
+
+    /// The heads a node's history had at a time, by its authors' clocks.
+    ///
+    /// # Errors
+    /// When the node is not there.
+    pub fn heads_at(&self, id: &NodeId, at: Timestamp) -> Result<Vec<OpHash>, WriteError> {
+        let history = self.history(id)?;
+        let past: Vec<&HistoryEntry> = history.iter().filter(|entry| entry.timestamp <= at).collect();
+        let parents: BTreeSet<OpHash> = past.iter().flat_map(|entry| entry.parents.iter().copied()).collect();
+        Ok(past.iter().map(|entry| entry.op).filter(|op| !parents.contains(op)).collect())
+    }
+
+    /// A node's conflicts: those where histories met, and those between its present heads.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn conflicts_of(&self, id: &NodeId) -> Result<Vec<NodeConflict>, StoreError> {
+        let Some(slot) = self.nodes.find(id) else { return Ok(Vec::new()) };
+        let state = &self.nodes.get(slot).state;
+        let wrap = |conflict: Conflict, live| NodeConflict { node: id.clone(), conflict, live };
+        let mut found: BTreeMap<_, _> = state.conflicts().map(|conflict| (conflict.id, wrap(conflict, false))).collect();
+        if state.heads.len() > 1 {
+            for conflict in detect::detect(&context!(self), &state.head_indices(), &self.membership.policy())? {
+                found.entry(conflict.id).or_insert_with(|| wrap(state.with_status(conflict), true));
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// All conflicts of the workspace, by node, and the moves that would have closed a cycle.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn conflicts(&self) -> Result<Vec<NodeConflict>, StoreError> {
+        let mut found = Vec::new();
+        for (_, slot) in self.nodes.iter() {
+            if slot.state.heads.len() > 1 || !slot.state.conflicts.is_empty() {
+                found.extend(self.conflicts_of(&slot.id)?);
+            }
+        }
+        for skipped in self.tree.skipped() {
+            let participants = vec![skipped.stamp.hash];
+            let kind = ConflictType::MoveConflict;
+            let conflict = Conflict::new(kind, "place".into(), participants, ResolutionStrategy::LastWriteWins);
+            found.push(NodeConflict { node: skipped.node, conflict, live: false });
+        }
+        found.sort_by(|a, b| (&a.node, a.conflict.id).cmp(&(&b.node, b.conflict.id)));
+        Ok(found)
+    }
+
+    /// Deleted nodes that have a living one below them: shown as placeholders, so that nothing becomes unreachable.
+    pub fn placeholders(&self) -> BTreeSet<NodeId> {
+        let policy = self.membership.policy();
+        let mut shown = BTreeSet::new();
+        for (_, slot) in self.nodes.iter().filter(|(_, slot)| slot.state.exists() && !slot.state.is_deleted(&policy)) {
+            let mut at = self.tree.parent(&slot.id).flatten();
+            while let Some(parent) = at {
+                let living = self.node(&parent).is_some_and(|state| !state.is_deleted(&policy));
+                if !living && !shown.insert(parent.clone()) {
+                    break;
+                }
+                at = self.tree.parent(&parent).flatten();
+            }
+        }
+        shown
+    }
+
+    /// The attachment of an embedding, when it is held.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn attachment(&self, op: OpIndex) -> Result<Option<std::sync::Arc<[u8]>>, StoreError> {
+        Ok(self.store.op(op)?.attachment.clone())
+    }
+
+    /// An operation by hash.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn op(&self, hash: &OpHash) -> Result<Option<std::sync::Arc<crate::op::Op>>, StoreError> {
+        self.store.find(hash)?.map(|index| self.store.op(index)).transpose()
+    }
+}
