@@ -32,6 +32,7 @@ pub mod merge3;
 pub mod mutant;
 pub mod op;
 pub mod replica;
+pub mod session;
 pub mod store;
 pub mod text;
 pub mod tree;

@@ -324,6 +324,20 @@ impl Membership {
         evaluate::policy(&self.entries, &self.verdicts)
     }
 
+    /// The public key of an invite that is in the graph.
+    pub fn invite_key(&self, invite: &OpHash) -> Option<[u8; 32]> {
+        let entry = self.by_hash.get(invite).map(|index| &self.entries[*index])?;
+        match &entry.action {
+            WorkspaceAction::Invite { key, .. } => Some(*key),
+            _ => None,
+        }
+    }
+
+    /// Whether a user is a member now.
+    pub fn is_member(&self, user: &UserId) -> bool {
+        evaluate::role_of_user(&self.entries, user, &self.everything(), &self.verdicts).is_some()
+    }
+
     /// Whether any workspace operation, effective or not, names this device.
     pub fn knows_device(&self, device: &DeviceId) -> bool {
         self.entries.iter().any(|entry| match &entry.action {

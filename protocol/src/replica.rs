@@ -99,6 +99,8 @@ pub struct Replica<S> {
     pub(crate) order_dirty: BTreeSet<Option<NodeId>>,
     /// A peer holds more of our own log than we do: pull it back before writing.
     pub(crate) own_log_behind: bool,
+    /// How long a peer has seen our own log.
+    pub(crate) own_log_seen: u64,
 }
 
 /// What a replica holds, in numbers.
@@ -145,6 +147,7 @@ impl<S: Store> Replica<S> {
             order_digests: BTreeMap::new(),
             order_dirty: BTreeSet::new(),
             own_log_behind: false,
+            own_log_seen: 0,
         };
         replica.restore(now)?;
         Ok(replica)

@@ -235,13 +235,35 @@ impl<S: Store> Replica<S> {
     }
 
     /// Whether a peer's view of our own log goes beyond ours: then its operations must come back before we write again.
+    ///
+    /// # Errors
+    /// When the store fails.
     pub fn note_own_log(&mut self, theirs: &FrontierEntry) -> Result<bool, StoreError> {
-        if self.own_log() != Some(theirs.log) {
-            return Ok(false);
+        if self.own_log() == Some(theirs.log) {
+            self.note_own_epochs(std::iter::once((theirs.log.epoch, theirs.last_seq())));
         }
-        let (_, unplaced) = self.lacking(theirs.log, &theirs.heads)?;
-        self.own_log_behind = !unplaced.is_empty();
         Ok(self.own_log_behind)
+    }
+
+    /// The same from (epoch, sequence number) pairs of this device's logs.
+    pub fn note_own_epochs(&mut self, theirs: impl Iterator<Item = (u32, u64)>) -> bool {
+        let Some(own) = self.own_log() else { return false };
+        for (_, seq) in theirs.filter(|(epoch, _)| *epoch == own.epoch) {
+            self.own_log_seen = self.own_log_seen.max(seq);
+        }
+        self.recheck_own_log();
+        self.own_log_behind
+    }
+
+    /// Looks again whether our own log is as long as a peer has seen it.
+    pub(crate) fn recheck_own_log(&mut self) {
+        let held = self.own_log().and_then(|own| self.logs.get(&own)).map_or(0, Log::last_seq);
+        self.own_log_behind = held < self.own_log_seen;
+    }
+
+    /// Operations that are durable.
+    pub const fn durable_ops(&self) -> u32 {
+        self.durable
     }
 }
 

@@ -23,6 +23,10 @@ const TRACKER_IDLE_EVENTS_MAX: u32 = 256;
 /// [`merge`](Self::merge) hands the edits they make to a sink that holds the text as the previous `merge` left it (the base before
 /// the first). Events may be pushed in any order that has parents first, and merged in any batches: the text is the same.
 ///
+/// An event that follows all others costs its own size. One that does not costs what is concurrent to it: the events between its
+/// version and the one merged last are taken back and in again. So two long branches should be merged in batches rather than event
+/// by event in turns; within a batch each branch is visited once.
+///
 /// Keys order concurrent inserts at one place. They must be distinct for concurrent events, else their order is unspecified.
 #[derive(Debug)]
 pub struct TextMerge<K> {

@@ -128,7 +128,7 @@ impl Trace {
         let mut transactions: Vec<Transaction> = Vec::new();
         let mut last_of = Vec::with_capacity(self.transactions.len());
         for transaction in &self.transactions {
-            let mut parents: Vec<u32> = transaction.parents.iter().map(|parent| last_of[number(*parent)]).collect();
+            let mut parents: Vec<u32> = named(&last_of, &transaction.parents);
             let mut rest: &[TextPatch] = &transaction.patches;
             loop {
                 let (now, later) = rest.split_at(rest.len().min(1));
@@ -149,12 +149,16 @@ impl Trace {
     #[must_use]
     pub fn bursts(&self, patches_max: usize) -> Self {
         let mut children = vec![0_u32; self.transactions.len()];
-        self.transactions.iter().flat_map(|transaction| &transaction.parents).for_each(|parent| children[number(*parent)] += 1);
+        for parent in self.transactions.iter().flat_map(|transaction| &transaction.parents) {
+            if let Some(count) = children.get_mut(number(*parent)) {
+                *count += 1;
+            }
+        }
         let mut transactions: Vec<Transaction> = Vec::new();
         let mut burst_of: Vec<u32> = Vec::with_capacity(self.transactions.len());
         for transaction in &self.transactions {
             let burst = match transaction.parents[..] {
-                [only] if children[number(only)] == 1 => Some(burst_of[number(only)]),
+                [only] if children.get(number(only)) == Some(&1) => burst_of.get(number(only)).copied(),
                 _ => None,
             };
             let burst = burst.filter(|burst| {
@@ -162,7 +166,7 @@ impl Trace {
                 burst.agent == transaction.agent && extend_burst(&mut burst.patches, &transaction.patches, patches_max)
             });
             burst_of.push(burst.unwrap_or_else(|| {
-                let parents = transaction.parents.iter().map(|parent| burst_of[number(*parent)]).collect();
+                let parents = named(&burst_of, &transaction.parents);
                 let mut patches = Vec::new();
                 extend_burst(&mut patches, &transaction.patches, usize::MAX);
                 transactions.push(Transaction { parents, agent: transaction.agent, patches });
@@ -230,12 +234,12 @@ fn join(last: &mut TextPatch, next: &TextPatch) -> bool {
     let typed = u32::try_from(last.insert.chars().count()).unwrap_or(u32::MAX);
     let end = last.position.saturating_add(typed);
     if next.position == end {
-        last.delete += next.delete;
+        last.delete = last.delete.saturating_add(next.delete);
         last.insert = [&*last.insert, &*next.insert].concat().into();
         return true;
     }
     if next.insert.is_empty() && typed == 0 && next.position.saturating_add(next.delete) == last.position {
-        (last.position, last.delete) = (next.position, last.delete + next.delete);
+        (last.position, last.delete) = (next.position, last.delete.saturating_add(next.delete));
         return true;
     }
     if next.insert.is_empty() && next.position >= last.position && next.position.saturating_add(next.delete) == end {
@@ -243,6 +247,11 @@ fn join(last: &mut TextPatch, next: &TextPatch) -> bool {
         return true;
     }
     false
+}
+
+/// The new numbers of some parents. A trace that was not parsed may name parents that do not come before; those are left out.
+fn named(numbers: &[u32], parents: &[u32]) -> Vec<u32> {
+    parents.iter().filter_map(|parent| numbers.get(number(*parent)).copied()).collect()
 }
 
 const fn number(index: u32) -> usize {

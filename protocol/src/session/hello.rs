@@ -1,0 +1,177 @@
+//! The greeting: versions, the tag, credentials, summaries.
+
+use super::message::{VERSIONS, Yours};
+use super::{ByeCode, Credential, Message, Role, Session, SessionError, SessionEvent};
+use crate::clock::Timestamp;
+use crate::crypto::Domain;
+use crate::ids::DeviceId;
+use crate::membership::{WorkspaceAction, certificate};
+use crate::replica::Replica;
+use crate::store::Store;
+
+/// What shows knowledge of the workspace's secret, for one direction between two devices and one salt.
+fn tag_of(secret: &[u8; 32], salt: &[u8; 16], from: &DeviceId, to: &DeviceId) -> [u8; 16] {
+    let hash = Domain::Hello.hash_parts(&[secret, salt, &from.0, &to.0]);
+    let mut tag = [0; 16];
+    tag.copy_from_slice(&hash[..16]);
+    tag
+}
+
+impl Session {
+    fn secret<S: Store>(&self, replica: &Replica<S>) -> Result<[u8; 32], SessionError> {
+        let secret = replica.membership().secret().or(self.config.secret);
+        secret.ok_or(SessionError::Protocol("the workspace's secret is not held here; join with a ticket"))
+    }
+
+    pub(super) fn send_hello<S: Store>(&mut self, replica: &Replica<S>) -> Result<(), SessionError> {
+        let own = replica.device().ok_or(SessionError::Protocol("a session needs a device key"))?;
+        let secret = self.secret(replica)?;
+        self.outgoing.push_back(Message::Hello {
+            versions: VERSIONS,
+            attachments: self.config.attachments,
+            boot_nonce: self.config.boot_nonce,
+            salt: self.config.salt,
+            tag: tag_of(&secret, &self.config.salt, &own, &self.peer),
+        });
+        self.greeting.hello_sent = true;
+        Ok(())
+    }
+
+    pub(super) fn on_hello<S: Store>(
+        &mut self,
+        replica: &mut Replica<S>,
+        versions: (u8, u8),
+        boot_nonce: u64,
+        (salt, tag): ([u8; 16], [u8; 16]),
+    ) -> Result<(), SessionError> {
+        if self.greeting.hello_received {
+            return Err(SessionError::Protocol("a session has one hello"));
+        }
+        if versions.0 > VERSIONS.1 || versions.1 < VERSIONS.0 {
+            return Err(self.turn_away(ByeCode::Version, "no protocol version in common"));
+        }
+        let own = replica.device().ok_or(SessionError::Protocol("a session needs a device key"))?;
+        let secret = self.secret(replica)?;
+        let expected = tag_of(&secret, &salt, &self.peer, &own);
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), tag.as_slice())) {
+            return Err(self.turn_away(ByeCode::Stranger, "unknown workspace"));
+        }
+        self.greeting.hello_received = true;
+        self.events.push_back(SessionEvent::Admitted { boot_nonce });
+        if self.role == Role::Responder {
+            self.send_hello(replica)?;
+        }
+        self.greet(replica)
+    }
+
+    /// Goes on with a peer that knows the secret: as a member, or after a credential.
+    fn greet<S: Store>(&mut self, replica: &mut Replica<S>) -> Result<(), SessionError> {
+        let membership = replica.membership();
+        // A joiner knows nobody yet: it trusts whoever knows the secret of its ticket.
+        let joining = membership.is_empty() && self.config.secret.is_some();
+        if joining || membership.role(&self.peer).is_some() {
+            return self.admit(replica);
+        }
+        if membership.knows_device(&self.peer) {
+            return Err(self.turn_away(ByeCode::Removed, "this device was removed from the workspace"));
+        }
+        if !self.greeting.asked {
+            self.greeting.asked = true;
+            self.outgoing.push_back(Message::WhoAreYou);
+        }
+        Ok(())
+    }
+
+    fn admit<S: Store>(&mut self, replica: &mut Replica<S>) -> Result<(), SessionError> {
+        self.greeting.admitted = true;
+        if !self.greeting.summary_sent {
+            self.send_summary(replica);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_who_are_you(&mut self) -> Result<(), SessionError> {
+        if std::mem::replace(&mut self.greeting.credential_sent, true) {
+            return Err(SessionError::Protocol("a credential is asked for once"));
+        }
+        match &self.config.credential {
+            Some(credential) => self.outgoing.push_back(Message::Credential(credential.clone())),
+            None => return Err(self.turn_away(ByeCode::NotMember, "no credential to show")),
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_credential<S: Store>(
+        &mut self,
+        replica: &mut Replica<S>,
+        credential: &Credential,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
+        if self.greeting.admitted {
+            return Ok(());
+        }
+        let membership = replica.membership();
+        let holds = match credential {
+            Credential::Join { invite, certificate, proof } => {
+                let join = WorkspaceAction::Join { invite: *invite, certificate: *certificate, proof: *proof };
+                certificate.device == self.peer
+                    && membership.invite_key(invite).is_some_and(|key| {
+                        certificate::verify_join(&key, &membership.workspace(), certificate, proof).is_ok()
+                    })
+                    && membership.admits(&join, now).is_ok()
+            }
+            Credential::Device(certificate) => {
+                certificate.device == self.peer && certificate.verify().is_ok() && membership.is_member(&certificate.user)
+            }
+        };
+        if !holds {
+            return Err(self.turn_away(ByeCode::NotMember, "the credential does not hold: ended, used up, revoked or not ours"));
+        }
+        self.admit(replica)
+    }
+
+    pub(super) fn send_summary<S: Store>(&mut self, replica: &mut Replica<S>) {
+        let frontier = replica.frontier();
+        let own = frontier.iter().filter(|entry| entry.log.device == self.peer).take(8);
+        let yours = own.map(|entry| Yours { epoch: entry.log.epoch, seq: entry.last_seq() }).collect();
+        let mut state = [0; 8];
+        state.copy_from_slice(&replica.state_digest()[..8]);
+        let counts = replica.counts();
+        self.outgoing.push_back(Message::Summary {
+            frontier: crate::log::frontier::digest(&frontier),
+            state,
+            unfolded: counts.waiting + counts.held,
+            yours,
+        });
+        self.greeting.summary_sent = true;
+    }
+
+    pub(super) fn on_summary<S: Store>(
+        &mut self,
+        replica: &mut Replica<S>,
+        frontier: [u8; 32],
+        (state, unfolded): ([u8; 8], u64),
+        yours: &[Yours],
+    ) -> Result<(), SessionError> {
+        replica.commit()?;
+        if replica.note_own_epochs(yours.iter().map(|own| (own.epoch, own.seq))) {
+            self.events.push_back(SessionEvent::OwnLogBehind);
+        }
+        self.note_peer_digest(replica, frontier);
+        if self.synced == Some(frontier) {
+            let counts = replica.counts();
+            if unfolded + counts.waiting + counts.held == 0 && replica.state_digest()[..8] != state {
+                self.events.push_back(SessionEvent::Diverged);
+            }
+            self.note_equal(replica);
+            return Ok(());
+        }
+        match self.role {
+            Role::Responder => self.start_comparing(replica),
+            // The responder compares; it needs to know that there is something to compare.
+            Role::Initiator if self.compared && !self.comparing => self.send_summary(replica),
+            Role::Initiator => {}
+        }
+        Ok(())
+    }
+}

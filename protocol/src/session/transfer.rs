@@ -1,0 +1,222 @@
+//! Sending and taking operations, and knowing when both sides hold the same.
+
+use super::message::FRAME_SEGMENTS_MAX;
+use super::{ByeCode, Message, REFUSALS_MAX, Session, SessionError, SessionEvent};
+use crate::clock::Timestamp;
+use crate::ids::LogId;
+use crate::log::{Head, Log};
+use crate::op::Segment;
+use crate::replica::{LogRange, PendingBuffer, Refusal, Replica};
+use crate::store::Store;
+
+/// Bytes of content a frame of segments aims at.
+const FRAME_BYTES_AIM: usize = 512 * 1024;
+/// Bytes that may be under way unacknowledged: enough for 100 ms at 40 MB/s.
+pub const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+
+impl Session {
+    /// Adds runs to what is to be sent.
+    pub(super) fn queue<S: Store>(&mut self, replica: &Replica<S>, ranges: Vec<LogRange>) {
+        for range in ranges {
+            let queued = self.sending.iter().any(|other| other.log == range.log && other.through >= range.through);
+            if queued && replica.logs().get(&range.log).is_some_and(|log| !log.is_forked()) {
+                continue;
+            }
+            self.send_ops += range.through - range.after;
+            self.send_bytes += replica.bytes_of(&range);
+            self.done_sent = false;
+            self.sending.push(range);
+        }
+    }
+
+    /// Tells the peer how much is to come, so that its progress is honest.
+    pub(super) fn announce_plan<S: Store>(&mut self, _replica: &Replica<S>) {
+        if self.send_ops > self.sent_ops {
+            self.outgoing.push_back(Message::Plan { ops: self.send_ops, bytes: self.send_bytes });
+        }
+    }
+
+    /// Finds what was written or received since it was last asked for and the peer does not hold.
+    pub(super) fn look_for_news<S: Store>(&mut self, replica: &mut Replica<S>) -> Result<(), SessionError> {
+        if !self.compared || !self.greeting.admitted || self.looked_at == replica.durable_ops() {
+            return Ok(());
+        }
+        self.looked_at = replica.durable_ops();
+        let logs: Vec<LogId> = replica.logs().iter().filter(|(id, log)| self.may_lack(id, log)).map(|(id, _)| *id).collect();
+        for log in logs {
+            let known = self.known.get(&log).cloned().unwrap_or_default();
+            let (ranges, unplaced) = replica.lacking(log, &known)?;
+            // While the peer is ahead on this log there is nothing to tell.
+            if unplaced.is_empty() || known.len() > unplaced.len() {
+                self.note_sent(replica, &ranges);
+                self.queue(replica, ranges);
+            }
+        }
+        Ok(())
+    }
+
+    /// A quick look whether a log may hold something the peer does not.
+    fn may_lack(&self, id: &LogId, log: &Log) -> bool {
+        let known = self.known.get(id);
+        log.is_forked() || known.is_none_or(|heads| heads.iter().all(|head| head.seq < log.last_seq()))
+    }
+
+    /// What is queued will be held: it must not be queued again.
+    fn note_sent<S: Store>(&mut self, replica: &Replica<S>, ranges: &[LogRange]) {
+        for range in ranges {
+            let end = replica.logs().get(&range.log).and_then(|log| log.on_path(range.branch, range.through));
+            if let Some(index) = end {
+                let head = Head { seq: range.through, hash: replica.hash_of(index) };
+                self.note_known(range.log, head);
+            }
+        }
+    }
+
+    fn note_known(&mut self, log: LogId, head: Head) {
+        let known = self.known.entry(log).or_default();
+        if !known.contains(&head) {
+            known.push(head);
+        }
+        // Of a log without forks the last end says it all.
+        if known.len() > 8 {
+            known.sort_unstable();
+            known.drain(..known.len() - 8);
+        }
+    }
+
+    /// The next frame of segments, or the word that all is sent.
+    pub(super) fn next_transfer<S: Store>(&mut self, replica: &mut Replica<S>) -> Result<Option<Message>, SessionError> {
+        if !self.greeting.admitted || self.unacknowledged.iter().sum::<usize>() >= WINDOW_BYTES {
+            return Ok(None);
+        }
+        let mut segments: Vec<Segment> = Vec::new();
+        let mut bytes = 0;
+        while bytes < FRAME_BYTES_AIM && segments.len() < FRAME_SEGMENTS_MAX {
+            let Some(segment) = self.next_segment(replica)? else { break };
+            bytes += segment.content_bytes() + segment.ops.len() * 32;
+            segments.push(segment);
+        }
+        if !segments.is_empty() {
+            self.frames_sent += 1;
+            self.unacknowledged.push_back(bytes);
+            return Ok(Some(Message::Segments(segments)));
+        }
+        if self.compared && !self.comparing && !self.done_sent && self.unacknowledged.is_empty() {
+            self.done_sent = true;
+            return Ok(Some(Message::Done { frontier: replica.frontier_digest() }));
+        }
+        Ok(None)
+    }
+
+    /// The next segment: of the run whose next operation has the least version.
+    fn next_segment<S: Store>(&mut self, replica: &Replica<S>) -> Result<Option<Segment>, SessionError> {
+        while !self.sending.is_empty() {
+            let next = (0..self.sending.len()).min_by_key(|at| replica.version_after(&self.sending[*at])).unwrap_or(0);
+            let range = self.sending[next];
+            let known = |log: &LogId| self.peer_holds(log);
+            match replica.segment(&range, self.peer_attachments, &known)? {
+                Some(segment) => {
+                    let last = segment.last_seq();
+                    self.sent_ops += segment.ops.len() as u64;
+                    let reached = LogRange { after: last, ..range };
+                    if last >= range.through {
+                        self.sending.swap_remove(next);
+                    } else {
+                        self.sending[next] = reached;
+                    }
+                    self.note_sent(replica, &[LogRange { through: last, ..range }]);
+                    return Ok(Some(segment));
+                }
+                None => {
+                    self.sending.swap_remove(next);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// How far the peer holds a log: what it said, and what went before on this stream.
+    fn peer_holds(&self, log: &LogId) -> u64 {
+        let queued = self.sending.iter().filter(|range| range.log == *log).map(|range| range.after).min();
+        let known = self.known.get(log).and_then(|heads| heads.iter().map(|head| head.seq).max()).unwrap_or(0);
+        queued.map_or(known, |queued| queued.min(known))
+    }
+
+    pub(super) fn on_segments<S: Store>(
+        &mut self,
+        replica: &mut Replica<S>,
+        pending: &mut PendingBuffer,
+        segments: Vec<Segment>,
+        now: Timestamp,
+    ) -> Result<(), SessionError> {
+        let mut new = 0;
+        for segment in segments {
+            let log = segment.log;
+            self.received_ops += segment.ops.len() as u64;
+            let last = segment.last_seq();
+            let received = pending.receive(replica, self.peer, segment, now)?;
+            for ingested in &received.ingested {
+                new += u64::from(ingested.stored);
+                if ingested.forked {
+                    self.events.push_back(SessionEvent::ForkFound(log));
+                }
+            }
+            if received.missing.is_none() {
+                self.note_received(replica, log, last);
+            }
+            for refusal in received.refused {
+                self.on_refusal(refusal)?;
+            }
+        }
+        replica.commit()?;
+        replica.recheck_own_log();
+        self.frames_received += 1;
+        self.outgoing.push_back(Message::Ack { frames: self.frames_received, frontier: replica.frontier_digest() });
+        if new > 0 {
+            self.events.push_back(SessionEvent::Received { ops: new });
+        }
+        Ok(())
+    }
+
+    /// The peer holds what it sent: it must not be sent back.
+    fn note_received<S: Store>(&mut self, replica: &Replica<S>, log: LogId, seq: u64) {
+        let Some(entry) = replica.logs().get(&log) else { return };
+        if let Some(index) = entry.only(seq) {
+            self.note_known(log, Head { seq, hash: replica.hash_of(index) });
+        }
+    }
+
+    fn on_refusal(&mut self, refusal: Refusal) -> Result<(), SessionError> {
+        let fault = matches!(refusal, Refusal::Chain(_) | Refusal::Clock { .. });
+        self.events.push_back(SessionEvent::Refused(refusal));
+        self.refusals += 1;
+        if fault || self.refusals > REFUSALS_MAX {
+            return Err(self.turn_away(ByeCode::Malformed, "operations that cannot be taken"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_ack<S: Store>(&mut self, replica: &mut Replica<S>, frames: u64, frontier: [u8; 32]) -> Result<(), SessionError> {
+        let under_way = self.unacknowledged.len() as u64;
+        let acknowledged = self.frames_sent - under_way;
+        if frames > self.frames_sent || frames < acknowledged {
+            return Err(SessionError::Protocol("an acknowledgement of frames that were not sent"));
+        }
+        self.unacknowledged.drain(..(frames - acknowledged) as usize);
+        self.note_peer_digest(replica, frontier);
+        Ok(())
+    }
+
+    /// The peer said what it holds: "synced" is said only when that is exactly what we hold.
+    pub(super) fn note_peer_digest<S: Store>(&mut self, replica: &Replica<S>, frontier: [u8; 32]) {
+        self.peer_digest = Some(frontier);
+        if replica.frontier_digest() == frontier {
+            if self.synced != Some(frontier) {
+                self.synced = Some(frontier);
+                self.events.push_back(SessionEvent::Synced { frontier });
+            }
+        } else {
+            self.synced = None;
+        }
+    }
+}

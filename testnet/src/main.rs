@@ -1,0 +1,2 @@
+//! The program `nodespace-testnet`.
+fn main() {}

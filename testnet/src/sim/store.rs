@@ -1,0 +1,129 @@
+//! A disk that fails: the memory store with faults on demand.
+//!
+//! Records that were not synced may be lost in a crash, from the end; a sync may fail. The world holds a [`DiskControl`] beside the
+//! store, because the replica owns the store itself.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nodespace_protocol::ids::{NodeId, OpHash};
+use nodespace_protocol::op::Op;
+use nodespace_protocol::store::{Checkpoint, MemoryStore, OpIndex, Record, Store, StoreError};
+
+/// What the world and a disk tell each other.
+#[derive(Debug, Default)]
+pub(crate) struct DiskControl {
+    /// The next sync fails.
+    fail_sync: Cell<bool>,
+    /// A sync has failed: the device must stop.
+    failed: Cell<bool>,
+}
+
+impl DiskControl {
+    /// Lets the next sync fail.
+    pub(crate) fn arm(&self) {
+        self.fail_sync.set(true);
+    }
+
+    /// Repairs the disk.
+    pub(crate) fn disarm(&self) {
+        self.fail_sync.set(false);
+    }
+
+    /// Whether a sync failed since this was last asked.
+    pub(crate) fn take_failed(&self) -> bool {
+        self.failed.take()
+    }
+}
+
+/// A store on a simulated disk.
+#[derive(Clone, Debug)]
+pub(crate) struct SimStore {
+    inner: MemoryStore,
+    control: Rc<DiskControl>,
+}
+
+impl SimStore {
+    /// An empty store on a disk.
+    pub(crate) fn new(control: Rc<DiskControl>) -> Self {
+        Self { inner: MemoryStore::new(), control }
+    }
+
+    /// A copy of this store on another disk.
+    pub(crate) fn copied_to(&self, control: Rc<DiskControl>) -> Self {
+        Self { inner: self.inner.clone(), control }
+    }
+
+    /// A copy as it is now, without faults: for checks.
+    pub(crate) fn image(&self) -> MemoryStore {
+        self.inner.clone()
+    }
+
+    /// Records that a crash may lose.
+    pub(crate) fn unsynced(&self) -> usize {
+        self.inner.record_count() as usize - self.inner.synced()
+    }
+
+    /// Loses power: of what was not synced, the first `kept` records stay.
+    pub(crate) fn crash(&mut self, kept: usize) {
+        self.inner.crash(kept);
+    }
+
+    fn check_disk(&self) -> Result<(), StoreError> {
+        if self.control.fail_sync.take() {
+            self.control.failed.set(true);
+            let source = "the disk did not confirm".into();
+            return Err(StoreError::Environment { doing: "making records durable", source });
+        }
+        Ok(())
+    }
+}
+
+impl Store for SimStore {
+    fn append(&mut self, record: Record) -> Result<(), StoreError> {
+        self.inner.append(record)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.check_disk()?;
+        self.inner.sync()
+    }
+
+    fn op_count(&self) -> u32 {
+        self.inner.op_count()
+    }
+
+    fn record_count(&self) -> u64 {
+        self.inner.record_count()
+    }
+
+    fn op(&self, index: OpIndex) -> Result<Arc<Op>, StoreError> {
+        self.inner.op(index)
+    }
+
+    fn find(&self, hash: &OpHash) -> Result<Option<OpIndex>, StoreError> {
+        self.inner.find(hash)
+    }
+
+    fn replay(&self, from: u64, each: &mut dyn FnMut(Record)) -> Result<(), StoreError> {
+        self.inner.replay(from, each)
+    }
+
+    fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        self.check_disk()?;
+        self.inner.save_checkpoint(checkpoint)
+    }
+
+    fn checkpoint(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+        self.inner.checkpoint()
+    }
+
+    fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.node(id)
+    }
+
+    fn node_ids(&self) -> Result<Vec<NodeId>, StoreError> {
+        self.inner.node_ids()
+    }
+}
