@@ -37,6 +37,7 @@ pub mod store;
 pub mod text;
 pub mod tree;
 pub mod vector;
+pub mod view;
 mod wire;
 
 pub use wire::DecodeError;

@@ -33,8 +33,6 @@ pub struct VoidRange {
     pub from: u64,
     /// Last void sequence number, or `u64::MAX` when everything after is void too.
     pub through: u64,
-    /// Whether a removal voids it (then it need not travel), rather than a lost right.
-    pub removed: bool,
 }
 
 /// A stretch of a log without forks inside.
@@ -73,13 +71,6 @@ impl Branch {
     /// Whether an operation of this branch has no effect because of its author's membership.
     pub fn is_void(&self, seq: u64) -> bool {
         !self.void.is_empty() && self.void.iter().any(|range| (range.from..=range.through).contains(&seq))
-    }
-
-    /// The last operation that travels: a tail voided by a removal is left behind.
-    pub fn effective_seq(&self) -> u64 {
-        let last = self.last_seq();
-        let tail = self.void.iter().filter(|range| range.removed && range.through >= last).map(|range| range.from).min();
-        tail.map_or(last, |from| last.min(from.saturating_sub(1).max(self.first_seq - 1)))
     }
 
     fn cut_at(&self, seq: u64) -> Option<CutId> {

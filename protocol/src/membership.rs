@@ -32,6 +32,7 @@ use crate::conflict::Policy;
 use crate::ids::{DeviceId, LogId, OpHash, UserId, WorkspaceId};
 use crate::log::Head;
 use crate::op::{Op, OpType};
+use crate::session::Credential;
 use bits::Bits;
 use evaluate::Verdicts;
 
@@ -331,6 +332,21 @@ impl Membership {
             WorkspaceAction::Invite { key, .. } => Some(*key),
             _ => None,
         }
+    }
+
+    /// What shows to somebody who has not heard of it that a device belongs: the latest operation that made it a member's.
+    pub fn credential(&self, device: &DeviceId) -> Option<Credential> {
+        self.entries.iter().rev().find_map(|entry| match &entry.action {
+            WorkspaceAction::Join { invite, certificate, proof } if certificate.device == *device => {
+                Some(Credential::Join { invite: *invite, certificate: *certificate, proof: *proof })
+            }
+            WorkspaceAction::AddDevice { certificate } | WorkspaceAction::Genesis { certificate, .. }
+                if certificate.device == *device =>
+            {
+                Some(Credential::Device(*certificate))
+            }
+            _ => None,
+        })
     }
 
     /// Whether a user is a member now.

@@ -240,3 +240,6 @@ impl<S: Store> Replica<S> {
         self.store.op(index).map_or(OpHash([0; 32]), |op| op.hash)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -299,8 +299,10 @@ impl Session {
                 return self.on_hello(replica, versions, boot_nonce, (salt, tag));
             }
             _ if !self.greeting.hello_received => return Err(SessionError::Protocol("a session begins with a hello")),
-            Message::WhoAreYou => return self.on_who_are_you(),
+            Message::WhoAreYou => return self.on_who_are_you(replica),
             Message::Credential(credential) => return self.on_credential(replica, &credential, now),
+            // Sent before the peer knew that we ask: what it says is compared again once it is admitted.
+            Message::Summary { .. } if self.greeting.asked && !self.greeting.admitted => {}
             _ if !self.greeting.admitted => return Err(SessionError::Protocol("nothing is taken before membership is shown")),
             Message::Summary { frontier, state, unfolded, yours } => {
                 self.on_summary(replica, frontier, (state, unfolded), &yours)?;

@@ -9,6 +9,9 @@
 //! operation count | operations | signature 64
 //! ```
 //!
+//! A workspace operation ends its segment. Segments are taken whole, and workspace operations are what those of other logs wait
+//! for: with one in the middle, two segments could each wait for the other, and neither would ever be taken.
+//!
 //! The form of one operation is at [`encode_op`]. Integers are LEB128; times and versions are differences to the operation before.
 
 use std::sync::Arc;
@@ -209,6 +212,9 @@ impl Segment {
         let mut before = Before::default();
         let mut ops = Vec::with_capacity(count.min(reader.remaining() / OP_BYTES_MIN + 1));
         for _ in 0..count {
+            if ops.last().is_some_and(|op: &WireOp| op.kind == OpType::Workspace) {
+                return Err(DecodeError::Invalid("a workspace operation ends its segment"));
+            }
             ops.push(decode_op(reader, &logs, &mut before)?);
         }
         let signature = Signature(reader.array("a signature")?);

@@ -8,7 +8,7 @@ use super::Replica;
 use crate::crypto::Domain;
 use crate::ids::NodeId;
 use crate::log::frontier::{self, FrontierEntry};
-use crate::log::{Head, Log};
+use crate::log::Head;
 use crate::store::{Store, StoreError};
 use crate::wire;
 
@@ -84,28 +84,19 @@ impl<S: Store> Replica<S> {
         Domain::NodeState.hash(&bytes)
     }
 
-    /// How far each log is held, without tails that a removal voids; ascending by log.
+    /// How far each log is held; ascending by log. What a removal voids is held and passed on like everything else: operations of
+    /// others may build on it.
     pub fn frontier(&self) -> Vec<FrontierEntry> {
         let entries = self.logs.iter().filter_map(|(id, log)| {
-            let mut heads: Vec<Head> = log.leaves().filter_map(|leaf| self.effective_head(log, leaf)).collect();
+            let mut heads: Vec<Head> = log
+                .leaves()
+                .map(|leaf| &log.branches()[leaf])
+                .filter_map(|branch| branch.last.map(|hash| Head { seq: branch.last_seq(), hash }))
+                .collect();
             heads.sort_unstable();
-            heads.dedup();
             (!heads.is_empty()).then_some(FrontierEntry { log: *id, heads })
         });
         entries.collect()
-    }
-
-    fn effective_head(&self, log: &Log, leaf: usize) -> Option<Head> {
-        let mut branch = leaf;
-        loop {
-            let entry = &log.branches()[branch];
-            let seq = entry.effective_seq();
-            if seq >= entry.first_seq {
-                let hash = if seq == entry.last_seq() { entry.last? } else { self.hash_of(entry.get(seq)?) };
-                return Some(Head { seq, hash });
-            }
-            branch = entry.parent?;
-        }
     }
 
     /// The digest of [`Replica::frontier`].

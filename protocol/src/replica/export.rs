@@ -8,6 +8,7 @@ use crate::ids::{LogId, OpHash};
 use crate::log::fork::{CHAIN_MAX, ForkProof, SignedChain};
 use crate::log::frontier::FrontierEntry;
 use crate::log::{Head, Log};
+use crate::op::OpType;
 use crate::op::segment::{PREFIX_BYTES, Position, SEGMENT_OPS_MAX, Segment, WireOp};
 use crate::store::{Store, StoreError};
 
@@ -58,7 +59,7 @@ impl<S: Store> Replica<S> {
         for leaf in entry.leaves() {
             let path = entry.path(leaf);
             let after = path.iter().filter_map(|branch| has.get(branch)).max().copied().unwrap_or(0);
-            let through = self.servable(entry, leaf, log).min(effective(entry, leaf));
+            let through = self.servable(entry, leaf, log);
             if after < through {
                 ranges.push(LogRange { log, branch: leaf, after, through });
                 mark(entry, &mut has, leaf, through);
@@ -126,7 +127,12 @@ impl<S: Store> Replica<S> {
         while aim < range.through && aim - range.after < SEGMENT_OPS_AIM && bytes < SEGMENT_BYTES_AIM {
             aim += 1;
             let Some(index) = entry.on_path(range.branch, aim) else { return Ok(None) };
-            bytes += self.store.op(index)?.payload.len();
+            let op = self.store.op(index)?;
+            bytes += op.payload.len();
+            // A workspace operation ends its segment: see `Segment`.
+            if op.header.kind == OpType::Workspace {
+                break;
+            }
         }
         if aim == range.after {
             return Ok(None);
@@ -136,9 +142,8 @@ impl<S: Store> Replica<S> {
             return Ok(Some((aim, author.key.sign(Purpose::Operation, &[&hash.0]))));
         }
         let path = entry.path(range.branch);
-        let signatures = || path.iter().flat_map(|branch| entry.branches()[*branch].signatures.iter());
-        let within = signatures().filter(|(seq, _)| (range.after + 1..=aim).contains(*seq)).next_back();
-        let next = || signatures().find(|(seq, _)| **seq > range.after);
+        let within = path.iter().rev().find_map(|branch| entry.branches()[*branch].signatures.range(range.after + 1..=aim).next_back());
+        let next = || path.iter().find_map(|branch| entry.branches()[*branch].signatures.range(range.after + 1..).next());
         let found = within.or_else(next).filter(|(seq, _)| **seq - range.after <= SEGMENT_OPS_MAX as u64);
         Ok(found.map(|(seq, signature)| (*seq, *signature)))
     }
@@ -274,10 +279,4 @@ fn mark(entry: &Log, has: &mut BTreeMap<usize, u64>, branch: usize, seq: u64) {
         let known = has.entry(index).or_insert(0);
         *known = last.max(*known);
     }
-}
-
-/// The last position on the way to a leaf that travels.
-fn effective(entry: &Log, leaf: usize) -> u64 {
-    let branch = &entry.branches()[leaf];
-    branch.effective_seq()
 }

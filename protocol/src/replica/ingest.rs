@@ -51,9 +51,6 @@ pub enum Refusal {
     /// Its author is no member, or may not do this.
     #[error(transparent)]
     Unauthorised(#[from] Unauthorised),
-    /// A removal that we know voids all of it.
-    #[error("device {} was removed; what it did after is void", .0.device.short())]
-    Removed(LogId),
     /// A header breaks a rule, or the signature is wrong.
     #[error(transparent)]
     Chain(#[from] ChainError),
@@ -112,7 +109,7 @@ impl<S: Store> Replica<S> {
     pub fn ingest(&mut self, segment: &Segment, now: Timestamp) -> Result<Ingested, IngestError> {
         self.release_held(now)?;
         self.check_author(segment)?;
-        let mut placed = self.place(segment)?;
+        let placed = self.place(segment)?;
         let changes_membership = placed.ops.iter().any(|op| op.header.kind == OpType::Workspace);
         let before = changes_membership.then(|| self.membership.clone());
         let cuts = match self.authorise(&placed) {
@@ -124,19 +121,23 @@ impl<S: Store> Replica<S> {
                 return Err(error);
             }
         };
-        self.drop_removed_tail(&mut placed, &cuts)?;
         let ingested = self.store_placed(placed, &cuts, segment, changes_membership, now)?;
         self.settle()?;
         Ok(ingested)
     }
 
-    /// A device that no workspace operation names can only bring the operation that names it.
+    /// A device that no workspace operation names can only bring the operation that names it. Anything else of it is refused, or
+    /// waits while what would name the device may still be under way: the beginning of its log, or the membership it was made under.
     fn check_author(&self, segment: &Segment) -> Result<(), IngestError> {
         let known = self.logs.get(&segment.log).is_some() || self.membership.knows_device(&segment.log.device);
-        if known || segment.ops.first().is_some_and(|op| op.kind == OpType::Workspace) {
-            return Ok(());
+        let Some(first) = segment.ops.first().filter(|first| !known && first.kind != OpType::Workspace) else { return Ok(()) };
+        if segment.first_seq > 1 {
+            return Err(IngestError::Missing(Missing::Previous(Position { log: segment.log, seq: segment.first_seq - 1 })));
         }
-        Err(Refusal::Unauthorised(Unauthorised::NotMember(segment.log.device)).into())
+        match first.cut.iter().flatten().find(|head| !self.membership.contains(head)) {
+            Some(missing) => Err(IngestError::Missing(Missing::Membership(*missing))),
+            None => Err(Refusal::Unauthorised(Unauthorised::NotMember(segment.log.device)).into()),
+        }
     }
 
     /// Finds where a segment continues its log, computes its hashes, checks its signature, and skips what is known.
@@ -263,21 +264,6 @@ impl<S: Store> Replica<S> {
         let index = self.logs.get(&placed.log).and_then(|log| log.on_path(placed.branch, seq));
         let index = index.ok_or(IngestError::Missing(Missing::Previous(Position { log: placed.log, seq })))?;
         Ok(self.store.op(index)?.hash)
-    }
-
-    /// Leaves out what follows the last operation that no known removal voids. Workspace operations stay: they are judged by the
-    /// membership graph itself.
-    fn drop_removed_tail(&self, placed: &mut Placed, cuts: &[CutId]) -> Result<(), IngestError> {
-        if !self.membership.has_removals() || placed.ops.is_empty() {
-            return Ok(());
-        }
-        let counts = |(op, cut): (&Op, &CutId)| {
-            let removals = self.membership.standing(*cut, placed.log).removals;
-            removals.iter().all(|head| head.is_some_and(|head| op.header.seq <= head.seq))
-        };
-        let keep = placed.ops.iter().zip(cuts).rposition(counts).map_or(0, |last| last + 1);
-        // A segment is authentic as a whole; cut short it would lack its signature. Keep all of it or nothing.
-        if keep == 0 { Err(Refusal::Removed(placed.log).into()) } else { Ok(()) }
     }
 
     fn store_placed(

@@ -14,7 +14,7 @@ use crate::fold::step::Incoming;
 use crate::fold::{Context, NodeState};
 use crate::graph::Graph;
 use crate::ids::{DeviceId, NodeId, OpHash, UserId};
-use crate::op::OpType;
+use crate::op::{OpType, Place};
 use crate::store::{OpIndex, Store, StoreError};
 
 /// A node as applications see it. The document's `Node`.
@@ -122,15 +122,84 @@ impl<S: Store> Replica<S> {
     /// When the node or one of the operations is not there.
     pub fn view_at(&self, id: &NodeId, heads: &[OpHash]) -> Result<NodeView, WriteError> {
         self.existing(id)?;
-        let mut indices = Vec::with_capacity(heads.len());
-        for head in heads {
-            let index = self.store.find(head)?.ok_or(WriteError::Invalid("no such operation is held here"))?;
+        Ok(self.view_of(id, &self.state_at(&self.indices_of(id, heads)?)?))
+    }
+
+    /// Where the histories of some operations of a node last met: the latest operations that are in the past of all of them (or are
+    /// one of them). Empty when they have no common past. Looks at the first 64.
+    ///
+    /// # Errors
+    /// When one of the operations is not one of the node's.
+    pub fn common_heads(&self, id: &NodeId, ops: &[OpHash]) -> Result<Vec<OpHash>, WriteError> {
+        let sides = self.indices_of(id, &ops[..ops.len().min(detect::SIDES_MAX)])?;
+        let window = self.graph().window(&sides, |_| true)?;
+        let everybody = u64::MAX.checked_shr(64 - sides.len() as u32).unwrap_or(0);
+        let mut seen_by = vec![0_u64; window.ops.len()];
+        for (side, index) in sides.iter().enumerate() {
+            window.places(&[*index]).iter().for_each(|place| seen_by[*place] |= 1 << side);
+        }
+        let mut below_common = vec![false; window.ops.len()];
+        let mut heads = Vec::new();
+        for place in (0..window.ops.len()).rev() {
+            let common = seen_by[place] == everybody;
+            if common && !below_common[place] {
+                heads.push(window.ops[place].op.hash);
+            }
+            for parent in &window.ops[place].parents {
+                seen_by[*parent] |= seen_by[place];
+                below_common[*parent] |= common || below_common[place];
+            }
+        }
+        if heads.is_empty() {
+            heads.extend(window.base.map(|(_, base)| base.hash));
+        }
+        heads.sort_unstable();
+        Ok(heads)
+    }
+
+    /// What an operation's author had seen of a node.
+    ///
+    /// # Errors
+    /// When the operation is not one of the node's.
+    pub fn parents_of(&self, id: &NodeId, op: &OpHash) -> Result<Vec<OpHash>, WriteError> {
+        let mut parents = Vec::new();
+        for index in self.indices_of(id, &[*op])? {
+            let found = self.graph().parents(index, self.store.op(index)?.as_ref())?;
+            parents.extend(found.iter().map(|parent| self.hash_of(*parent)));
+        }
+        Ok(parents)
+    }
+
+    /// Where the last operation on a node's place, in the past of these, put it, as that operation says.
+    ///
+    /// # Errors
+    /// When one of the operations is not one of the node's.
+    pub fn place_at(&self, id: &NodeId, heads: &[OpHash]) -> Result<Option<Place>, WriteError> {
+        let window = self.graph().window(&self.indices_of(id, heads)?, |_| false)?;
+        let context = context!(self);
+        let mut last = None;
+        for entry in &window.ops {
+            let place = context.payload_of(entry.index, &entry.op)?.and_then(|payload| payload.place);
+            if let Some(place) = place
+                && last.as_ref().is_none_or(|(stamp, _)| *stamp < entry.op.stamp())
+            {
+                last = Some((entry.op.stamp(), place));
+            }
+        }
+        Ok(last.map(|(_, place)| place))
+    }
+
+    /// Where operations of a node are kept.
+    fn indices_of(&self, id: &NodeId, ops: &[OpHash]) -> Result<Vec<OpIndex>, WriteError> {
+        let mut indices = Vec::with_capacity(ops.len());
+        for op in ops {
+            let index = self.store.find(op)?.ok_or(WriteError::Invalid("no such operation is held here"))?;
             if self.store.op(index)?.header.node.as_ref() != Some(id) {
                 return Err(WriteError::Invalid("the operation is not one of this node"));
             }
             indices.push(index);
         }
-        Ok(self.view_of(id, &self.state_at(&indices)?))
+        Ok(indices)
     }
 
     /// A node's state folded from the history below some operations.

@@ -121,10 +121,10 @@ fn void_ranges<S: Store>(store: &S, membership: &Membership, id: LogId, log: &Lo
         if let Some(covered) = covered
             && covered < through
         {
-            ranges.push(VoidRange { from: covered.saturating_add(1).max(*from), through, removed: true });
+            ranges.push(VoidRange { from: covered.saturating_add(1).max(*from), through });
         }
         if !standing.can_write {
-            ranges.push(VoidRange { from: *from, through, removed: false });
+            ranges.push(VoidRange { from: *from, through });
         }
     }
     ranges

@@ -90,12 +90,14 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn on_who_are_you(&mut self) -> Result<(), SessionError> {
+    pub(super) fn on_who_are_you<S: Store>(&mut self, replica: &Replica<S>) -> Result<(), SessionError> {
         if std::mem::replace(&mut self.greeting.credential_sent, true) {
             return Err(SessionError::Protocol("a credential is asked for once"));
         }
-        match &self.config.credential {
-            Some(credential) => self.outgoing.push_back(Message::Credential(credential.clone())),
+        // A joiner brings its ticket's proof; a member shows the operation that made its device one.
+        let own = replica.device().and_then(|device| replica.membership().credential(&device));
+        match self.config.credential.clone().or(own) {
+            Some(credential) => self.outgoing.push_back(Message::Credential(credential)),
             None => return Err(self.turn_away(ByeCode::NotMember, "no credential to show")),
         }
         Ok(())
@@ -127,7 +129,11 @@ impl Session {
         if !holds {
             return Err(self.turn_away(ByeCode::NotMember, "the credential does not hold: ended, used up, revoked or not ours"));
         }
-        self.admit(replica)
+        self.admit(replica)?;
+        if self.role == Role::Responder {
+            self.start_comparing(replica);
+        }
+        Ok(())
     }
 
     pub(super) fn send_summary<S: Store>(&mut self, replica: &mut Replica<S>) {

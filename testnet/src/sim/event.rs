@@ -76,4 +76,11 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<(u64, Event)> {
         self.events.pop_first().map(|((ms, _), event)| (ms, event))
     }
+
+    /// The next event that is due by then, and its time.
+    pub(crate) fn pop_until(&mut self, ms: u64) -> Option<(u64, Event)> {
+        let first = self.events.first_entry().filter(|entry| entry.key().0 <= ms)?;
+        let ((ms, _), event) = first.remove_entry();
+        Some((ms, event))
+    }
 }

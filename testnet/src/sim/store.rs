@@ -42,22 +42,29 @@ impl DiskControl {
 pub(crate) struct SimStore {
     inner: MemoryStore,
     control: Rc<DiskControl>,
+    /// Operations that are durable.
+    durable: u32,
 }
 
 impl SimStore {
     /// An empty store on a disk.
     pub(crate) fn new(control: Rc<DiskControl>) -> Self {
-        Self { inner: MemoryStore::new(), control }
+        Self { inner: MemoryStore::new(), control, durable: 0 }
     }
 
     /// A copy of this store on another disk.
     pub(crate) fn copied_to(&self, control: Rc<DiskControl>) -> Self {
-        Self { inner: self.inner.clone(), control }
+        Self { inner: self.inner.clone(), control, durable: self.durable }
     }
 
     /// A copy as it is now, without faults: for checks.
     pub(crate) fn image(&self) -> MemoryStore {
         self.inner.clone()
+    }
+
+    /// Operations that are durable.
+    pub(crate) const fn durable_ops(&self) -> u32 {
+        self.durable
     }
 
     /// Records that a crash may lose.
@@ -68,6 +75,7 @@ impl SimStore {
     /// Loses power: of what was not synced, the first `kept` records stay.
     pub(crate) fn crash(&mut self, kept: usize) {
         self.inner.crash(kept);
+        self.durable = self.inner.op_count();
     }
 
     fn check_disk(&self) -> Result<(), StoreError> {
@@ -87,7 +95,9 @@ impl Store for SimStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.check_disk()?;
-        self.inner.sync()
+        self.inner.sync()?;
+        self.durable = self.inner.op_count();
+        Ok(())
     }
 
     fn op_count(&self) -> u32 {
@@ -112,7 +122,9 @@ impl Store for SimStore {
 
     fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
         self.check_disk()?;
-        self.inner.save_checkpoint(checkpoint)
+        self.inner.save_checkpoint(checkpoint)?;
+        self.durable = self.inner.op_count();
+        Ok(())
     }
 
     fn checkpoint(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {

@@ -1,0 +1,182 @@
+//! I2: the same set of operations gives the same state, whatever the order of arrival, the batching, the crashes and the checkpoints.
+
+use nodespace_protocol::clock::Timestamp;
+use nodespace_protocol::op::Segment;
+use nodespace_protocol::replica::{IngestError, LogRange, Replica};
+use nodespace_protocol::store::{MemoryStore, Record, Store};
+
+use crate::sim::device::Nature;
+use crate::sim::world::World;
+
+/// Compares the states of two running devices when they hold the same, and all of it has taken effect.
+pub(crate) fn when_equal(world: &mut World, a: usize, b: usize) {
+    let settled = |world: &World, device: usize| {
+        let replica = world.devices[device].replica.as_ref()?;
+        let counts = replica.counts();
+        (counts.waiting + counts.held == 0).then(|| replica.frontier_digest())
+    };
+    let (left, right) = (settled(world, a), settled(world, b));
+    if left.is_none() || left != right || state(world, a) == state(world, b) {
+        return;
+    }
+    let what = difference(world, a, b);
+    world.fail("I2", format!("devices {a} and {b} hold the same operations and differ: {what}"));
+}
+
+fn state(world: &mut World, device: usize) -> Option<[u8; 32]> {
+    world.devices[device].replica.as_mut().map(|replica| replica.state_digest())
+}
+
+/// The first difference of two devices' nodes, in words.
+pub(crate) fn difference(world: &World, a: usize, b: usize) -> String {
+    match (&world.devices[a].replica, &world.devices[b].replica) {
+        (Some(a), Some(b)) => first_difference(a, b),
+        _ => "one of them is down".to_owned(),
+    }
+}
+
+fn first_difference<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) -> String {
+    let (left, right) = (dump(a), dump(b));
+    let differing = left.iter().zip(&right).find(|(left, right)| left != right);
+    match differing {
+        Some((left, right)) => format!("{left} against {right}"),
+        None if left.len() != right.len() => format!("{} nodes against {}", left.len(), right.len()),
+        None => "not in what applications see, but in the digest".to_owned(),
+    }
+}
+
+/// Everything an application sees of every node.
+fn dump<S: Store>(replica: &Replica<S>) -> Vec<String> {
+    let describe = |id| {
+        let view = replica.view(id).map(|view| serde_json::to_string(&view).unwrap_or_default()).unwrap_or_default();
+        let children = replica.tree().children(Some(id)).len();
+        let conflicts = replica.conflicts_of(id).unwrap_or_default();
+        let conflicts: Vec<String> =
+            conflicts.iter().map(|found| format!("{}:{:?}", found.conflict.id.short(), found.conflict.status)).collect();
+        let heads: Vec<String> = replica.node(id).map(|state| state.heads().iter().map(|head| head.stamp.hash.short()).collect()).unwrap_or_default();
+        format!("{view} with {children} children, heads {heads:?}, conflicts {conflicts:?}")
+    };
+    replica.node_ids().iter().map(describe).collect()
+}
+
+/// All members equal; one opened anew, with and without its checkpoint, equal; one fed in another order, equal.
+pub(crate) fn at_the_end(world: &mut World) {
+    let members = world.honest_members();
+    let Some(first) = members.first().copied() else { return };
+    for other in members.iter().copied().skip(1) {
+        when_equal(world, first, other);
+    }
+    let Some(one) = world.dice.pick(&members).copied() else { return };
+    reopened(world, one);
+    replayed(world, one);
+    if world.devices[one].nature == Nature::Honest {
+        shuffled(world, one);
+    }
+}
+
+/// A device that starts again has the state it had.
+fn reopened(world: &mut World, device: usize) {
+    let (workspace, now) = (world.workspace, world.true_time());
+    let Some(replica) = world.devices[device].replica.as_mut() else { return };
+    let digest = replica.state_digest();
+    let image = replica.store().image();
+    compare(world, device, Replica::open(workspace, image, None, now), digest, "opened anew");
+}
+
+/// A device that folds everything anew has the state it had.
+fn replayed(world: &mut World, device: usize) {
+    let (workspace, now) = (world.workspace, world.true_time());
+    let Some(replica) = world.devices[device].replica.as_mut() else { return };
+    let digest = replica.state_digest();
+    let mut bare = MemoryStore::new();
+    let mut result = Ok(());
+    let replaying = replica.store().replay(0, &mut |record: Record| result = bare.append(record));
+    if replaying.is_err() || result.is_err() {
+        return world.fail("I2", format!("device {device} cannot read its store"));
+    }
+    compare(world, device, Replica::open(workspace, bare, None, now), digest, "folded anew without a checkpoint");
+}
+
+/// A newcomer that gets everything in another order and in other pieces has the same state.
+fn shuffled(world: &mut World, device: usize) {
+    let (workspace, now) = (world.workspace, world.true_time());
+    let mut segments = pieces(world, device);
+    world.dice.shuffle(&mut segments);
+    let Some(replica) = world.devices[device].replica.as_mut() else { return };
+    let (digest, frontier) = (replica.state_digest(), replica.frontier_digest());
+    let mut fresh = match Replica::open(workspace, MemoryStore::new(), None, now) {
+        Ok(fresh) => fresh,
+        Err(error) => return world.fail("I2", format!("an empty store does not open: {error}")),
+    };
+    if let Err(error) = feed(&mut fresh, segments, now) {
+        return world.fail("I2", format!("what device {device} holds is not taken in another order: {error}"));
+    }
+    if fresh.frontier_digest() != frontier {
+        return world.fail("I2", format!("what device {device} holds, taken in another order, ends elsewhere"));
+    }
+    compare(world, device, Ok(fresh), digest, "fed in another order");
+}
+
+/// Everything a device holds, in runs of random length.
+fn pieces(world: &mut World, device: usize) -> Vec<Segment> {
+    let World { devices, dice, .. } = world;
+    let Some(replica) = &devices[device].replica else { return Vec::new() };
+    let mut segments = Vec::new();
+    for (log, entry) in replica.logs().iter() {
+        for branch in entry.leaves() {
+            let last = entry.branches()[branch].effective_seq();
+            let mut after = 0;
+            while after < last {
+                let through = (after + dice.between(1, 40)).min(last);
+                let range = LogRange { log: *log, branch, after, through };
+                let Ok(Some(segment)) = replica.segment(&range, true, &|_| 0) else { break };
+                after = segment.last_seq();
+                segments.push(segment);
+            }
+        }
+    }
+    segments
+}
+
+/// Feeds segments until all are taken; those that must wait are tried again.
+fn feed(fresh: &mut Replica<MemoryStore>, mut segments: Vec<Segment>, now: Timestamp) -> Result<(), IngestError> {
+    loop {
+        let before = segments.len();
+        let mut waiting = Vec::new();
+        let mut refused = None;
+        for segment in segments {
+            match fresh.ingest(&segment, now) {
+                Ok(_) => {}
+                // What a member may do can depend on a workspace operation that is still to come.
+                Err(error @ (IngestError::Missing(_) | IngestError::Refused(_))) => {
+                    refused = Some(error);
+                    waiting.push(segment);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            None => return Ok(()),
+            Some(error) if waiting.len() == before => return Err(error),
+            Some(_) => segments = waiting,
+        }
+    }
+}
+
+fn compare<E: std::fmt::Display>(
+    world: &mut World,
+    device: usize,
+    other: Result<Replica<MemoryStore>, E>,
+    digest: [u8; 32],
+    how: &str,
+) {
+    let mut other = match other {
+        Ok(other) => other,
+        Err(error) => return world.fail("I2", format!("device {device} cannot be {how}: {error}")),
+    };
+    if other.state_digest() == digest {
+        return;
+    }
+    let what = world.devices[device].replica.as_ref().map(|replica| first_difference(replica, &other)).unwrap_or_default();
+    world.fail("I2", format!("device {device} differs when {how}: {what}"));
+}
