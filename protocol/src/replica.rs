@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use export::{LogRange, Ladder};
 pub use ingest::{IngestError, Ingested, Missing, Refusal};
-pub use pending::PendingBuffer;
+pub use pending::{PENDING_SEGMENTS_MAX, PendingBuffer};
 pub use query::{HistoryEntry, NodeView};
 pub use resolve::Choice;
 pub use workspace::Founding;
@@ -42,6 +42,7 @@ use crate::fold::text::OpenText;
 use crate::ids::{DeviceId, LogId, NodeId, OpHash, WorkspaceId};
 use crate::log::LogTable;
 use crate::membership::Membership;
+use crate::mutant::{self, Mutant};
 use crate::store::{OpIndex, Store, StoreError};
 use crate::tree::{Placement, Tree};
 use digest::Sum;
@@ -85,6 +86,9 @@ pub struct Replica<S> {
     pub(crate) open_texts: BTreeMap<u32, Box<OpenText>>,
     pub(crate) texts_pending: BTreeSet<u32>,
     pub(crate) placements: Vec<Placement>,
+    /// Operations of the store below this index have been offered to the fold. Those from it on are in the store already, but must not
+    /// pass for parents that have been folded.
+    pub(crate) offered: u32,
     /// Stored operations without effect yet: parents missing, or ahead of our clock.
     pub(crate) unfolded: BTreeSet<OpIndex>,
     /// Those that wait for a parent, by what is missing.
@@ -139,6 +143,7 @@ impl<S: Store> Replica<S> {
             open_texts: BTreeMap::new(),
             texts_pending: BTreeSet::new(),
             placements: Vec::new(),
+            offered: 0,
             unfolded: BTreeSet::new(),
             waiting: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -198,7 +203,7 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store cannot promise it.
     pub fn commit(&mut self) -> Result<(), StoreError> {
-        if self.durable < self.store.op_count() || self.store.record_count() > 0 {
+        if !mutant::is(Mutant::NoSync) {
             self.store.sync()?;
         }
         self.durable = self.store.op_count();

@@ -229,6 +229,30 @@ pub(crate) fn nullable<'a, T>(
     read(d).map(Some)
 }
 
+/// Refuses heads that are longer than they need be: of well-formed items of definite length, the part of determinism (RFC 8949,
+/// section 4.2.1) that the reader of CBOR lets pass.
+pub(crate) fn shortest(mut bytes: &[u8]) -> Result<(), DecodeError> {
+    const LONG: DecodeError = DecodeError::Invalid("a length or an integer is longer than it need be");
+    const WHAT: &str = "a CBOR head";
+    while let Some((first, rest)) = bytes.split_first() {
+        let (major, info) = (first >> 5, first & 31);
+        let len = match info {
+            24..=27 => 1_usize << (info - 24),
+            _ => 0,
+        };
+        let (argument, rest) = rest.split_at_checked(len).ok_or(DecodeError::Truncated(WHAT))?;
+        let value = argument.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        let least = [0, 24, 1 << 8, 0, 1 << 16, 0, 0, 0, 1 << 32][len];
+        if major != 7 && value < least {
+            return Err(LONG);
+        }
+        let value = if len == 0 { info.into() } else { value };
+        let content = if matches!(major, 2 | 3) { usize::try_from(value).unwrap_or(usize::MAX) } else { 0 };
+        bytes = rest.get(content..).ok_or(DecodeError::Truncated(WHAT))?;
+    }
+    Ok(())
+}
+
 /// Refuses bytes after the value.
 pub(crate) fn finish(d: &minicbor::Decoder<'_>) -> Result<(), DecodeError> {
     match d.input().len() - d.position() {

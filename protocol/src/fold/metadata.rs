@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Stamp;
+use crate::mutant::{self, Mutant};
 
 /// A path of member names.
 pub type Path = Vec<String>;
@@ -82,7 +83,7 @@ impl Metadata {
         match assignment {
             Assignment::Object => leaf.object = leaf.object.max(Some(stamp)),
             Assignment::Value(value) => {
-                if leaf.value.as_ref().is_none_or(|(earlier, _)| *earlier < stamp) {
+                if leaf.value.as_ref().is_none_or(|(earlier, _)| *earlier < stamp || mutant::is(Mutant::LastWriteByArrival)) {
                     leaf.value = Some((stamp, value));
                     leaf.object = leaf.object.filter(|object| *object > stamp);
                     self.forget_below(&path, stamp);

@@ -10,6 +10,7 @@ use super::{Context, Embedding, NodeHead, NodeState};
 use crate::clock::Stamp;
 use crate::conflict::detect;
 use crate::graph::Parents;
+use crate::mutant::{self, Mutant};
 use crate::op::{Op, OpType, Payload};
 use crate::store::{OpIndex, Store, StoreError};
 
@@ -104,7 +105,7 @@ impl NodeState {
             self.created = Some(stamp);
         }
         if let Some(node_type) = &payload.node_type
-            && self.node_type.as_ref().is_none_or(|(earlier, _)| *earlier < stamp)
+            && self.node_type.as_ref().is_none_or(|(earlier, _)| *earlier < stamp || mutant::is(Mutant::LastWriteByArrival))
         {
             self.node_type = Some((stamp, node_type.clone()));
         }

@@ -122,6 +122,7 @@ impl Ticket {
         let addresses = (0..count).map(|_| decode_address(d)).collect::<Result<_, _>>()?;
         let relay = wire::nullable(d, WHAT, decode_address)?;
         wire::finish(d)?;
+        wire::shortest(bytes)?;
         Ok(Self { workspace, invite, key, secret, role, expires, addresses, relay })
     }
 }
@@ -168,7 +169,8 @@ fn unbase32(text: &str) -> Option<Vec<u8>> {
             out.push((buffer >> bits) as u8);
         }
     }
-    Some(out)
+    // What is left over is less than a digit, and zero: bytes have one text.
+    (bits < 5 && buffer & ((1 << bits) - 1) == 0).then_some(out)
 }
 
 #[cfg(test)]

@@ -8,6 +8,22 @@ use serde_json::{Map, Number, Value};
 
 use crate::wire::{DEPTH_MAX, DecodeError, EncodeResult, Encoder};
 
+/// The most a value may weigh: every value in it counts one, itself included, and an object with members twelve more. Each costs some
+/// 30 to 100 bytes once it is read, an object some 600, and as little as one on the wire: without a bound a payload could take
+/// hundreds of times its size.
+pub const WEIGHT_MAX: usize = 8_192;
+/// What the first member of an object weighs.
+const MEMBERS_WEIGHT: usize = 12;
+
+/// What a value weighs; it is known not to nest deeper than [`DEPTH_MAX`].
+pub(crate) fn weight(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
+        Value::Object(members) if !members.is_empty() => 1 + MEMBERS_WEIGHT + members.values().map(weight).sum::<usize>(),
+        _ => 1,
+    }
+}
+
 /// How deep a value nests: a scalar has depth 1.
 pub fn depth(value: &Value) -> usize {
     // Breadth first, so that a hostile nesting costs no stack.
@@ -71,17 +87,27 @@ fn encode_number(e: &mut Encoder<'_>, number: &Number) -> EncodeResult {
 /// Reads a value.
 ///
 /// # Errors
-/// On malformed CBOR, a type JSON does not have, unsorted or doubled keys, or nesting beyond [`DEPTH_MAX`].
+/// On malformed CBOR, a type JSON does not have, unsorted or doubled keys, nesting beyond [`DEPTH_MAX`], or more than
+/// [`WEIGHT_MAX`].
 pub(crate) fn decode(d: &mut minicbor::Decoder<'_>) -> Result<Value, DecodeError> {
-    decode_at(d, 1)
+    decode_at(d, 1, &mut 0)
 }
 
-fn decode_at(d: &mut minicbor::Decoder<'_>, depth: usize) -> Result<Value, DecodeError> {
+fn weigh(weight: &mut usize, more: usize) -> Result<(), DecodeError> {
+    *weight += more;
+    if *weight > WEIGHT_MAX {
+        return Err(DecodeError::TooLarge { what: "the weight of a JSON value", found: *weight as u64, max: WEIGHT_MAX as u64 });
+    }
+    Ok(())
+}
+
+fn decode_at(d: &mut minicbor::Decoder<'_>, depth: usize, weight: &mut usize) -> Result<Value, DecodeError> {
     const WHAT: &str = "a JSON value";
     let cbor = DecodeError::cbor(WHAT);
     if depth > DEPTH_MAX {
         return Err(DecodeError::TooLarge { what: "the nesting of a JSON value", found: depth as u64, max: DEPTH_MAX as u64 });
     }
+    weigh(weight, 1)?;
     Ok(match d.datatype().map_err(&cbor)? {
         Type::Null => {
             d.null().map_err(&cbor)?;
@@ -99,12 +125,13 @@ fn decode_at(d: &mut minicbor::Decoder<'_>, depth: usize) -> Result<Value, Decod
             // Not collected by a declared length: each element read is at least a byte of input.
             let mut items = Vec::new();
             for _ in 0..len {
-                items.push(decode_at(d, depth + 1)?);
+                items.push(decode_at(d, depth + 1, weight)?);
             }
             Value::Array(items)
         }
         Type::Map => {
             let len = d.map().map_err(&cbor)?.ok_or(DecodeError::Invalid("maps have definite lengths"))?;
+            weigh(weight, if len == 0 { 0 } else { MEMBERS_WEIGHT })?;
             let mut members = Map::new();
             let mut last: Option<&str> = None;
             for _ in 0..len {
@@ -113,7 +140,7 @@ fn decode_at(d: &mut minicbor::Decoder<'_>, depth: usize) -> Result<Value, Decod
                     return Err(DecodeError::Invalid("object keys are strictly ascending"));
                 }
                 last = Some(key);
-                members.insert(key.to_owned(), decode_at(d, depth + 1)?);
+                members.insert(key.to_owned(), decode_at(d, depth + 1, weight)?);
             }
             Value::Object(members)
         }

@@ -19,6 +19,9 @@ use crate::wire::{self, DEPTH_MAX, DecodeError, EncodeResult, Encoder};
 pub const NAME_BYTES_MAX: usize = 256;
 /// The most mentions one operation may add or remove, and the most conflicts it may settle.
 pub const LIST_MAX: usize = 1024;
+/// The most edits one operation may make. Each costs 24 bytes once it is read and as few as three on the wire: without a bound a
+/// payload could take eight times its size. 64 KiB of payload, the default, hold hardly more.
+pub const EDITS_MAX: u64 = 16_384;
 
 /// The op a place leans on, as the author names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,6 +236,7 @@ impl Payload {
             payload.decode_field(d, key)?;
         }
         wire::finish(d)?;
+        wire::shortest(bytes)?;
         if let Some(missing) = required.iter().find(|key| seen & (1 << **key) == 0) {
             return Err(PayloadError::Missing { kind, field: FIELD_NAMES[usize::from(*missing)] });
         }
@@ -292,7 +296,7 @@ fn encode_text(e: &mut Encoder<'_>, text: Option<&TextChange>) -> EncodeResult {
 fn decode_edits(d: &mut minicbor::Decoder<'_>) -> Result<Vec<TextPatch>, DecodeError> {
     const WHAT: &str = "text edits";
     let cbor = DecodeError::cbor(WHAT);
-    let items = d.array().map_err(&cbor)?.ok_or(DecodeError::Invalid("arrays have definite lengths"))?;
+    let items = wire::bounded_array(d, EDITS_MAX * 3, WHAT)?;
     if items % 3 != 0 {
         return Err(DecodeError::Invalid("text edits are triples of position, deleted and inserted"));
     }
@@ -317,6 +321,9 @@ fn decode_list<'a, T>(
     read: impl Fn(&mut minicbor::Decoder<'a>) -> Result<T, DecodeError>,
 ) -> Result<Vec<T>, DecodeError> {
     let count = wire::bounded_array(d, LIST_MAX as u64, "elements of a payload list")?;
+    if count == 0 {
+        return Err(DecodeError::Invalid("an empty list is left out"));
+    }
     (0..count).map(|_| read(d)).collect()
 }
 

@@ -23,6 +23,7 @@ use super::{ATTACHMENT_BYTES_MAX, CUT_MAX, Op, PARENTS_MAX, PAYLOAD_BYTES_MAX, a
 use crate::clock::Timestamp;
 use crate::crypto::{BadSignature, Purpose, Signature, verify};
 use crate::ids::{DeviceId, LogId, NODE_ID_BYTES_MAX, NodeId, OpHash, WorkspaceId};
+use crate::mutant::{self, Mutant};
 use crate::wire::{DecodeError, Reader, put_int, put_uint};
 
 /// The version of this form, the first byte.
@@ -201,13 +202,23 @@ impl Segment {
         let first_seq = reader.uint("a sequence number")?;
         let previous_prefix = reader.array("a previous hash")?;
         let log_count = reader.len(SEGMENT_LOGS_MAX, "logs in a segment")?;
-        let logs = (0..log_count).map(|_| read_log(reader)).collect::<Result<Vec<_>, _>>()?;
+        let mut logs: Vec<LogId> = Vec::new();
+        for _ in 0..log_count {
+            let log = read_log(reader)?;
+            if logs.contains(&log) {
+                return Err(DecodeError::Invalid("a segment lists a log twice"));
+            }
+            logs.push(log);
+        }
         let count = reader.len(SEGMENT_OPS_MAX, "operations in a segment")?;
         if count == 0 {
             return Err(DecodeError::Invalid("a segment has at least one operation"));
         }
         if first_seq == 0 || first_seq.checked_add(count as u64).is_none() {
             return Err(DecodeError::Invalid("sequence numbers start at 1 and fit 64 bits"));
+        }
+        if first_seq == 1 && previous_prefix != [0; PREFIX_BYTES] {
+            return Err(DecodeError::Invalid("nothing comes before the first operation of a log"));
         }
         let mut before = Before::default();
         let mut ops = Vec::with_capacity(count.min(reader.remaining() / OP_BYTES_MIN + 1));
@@ -216,6 +227,9 @@ impl Segment {
                 return Err(DecodeError::Invalid("a workspace operation ends its segment"));
             }
             ops.push(decode_op(reader, &logs, &mut before)?);
+        }
+        if before.logs_named != logs.len() {
+            return Err(DecodeError::Invalid("a segment lists a log that no parent names"));
         }
         let signature = Signature(reader.array("a signature")?);
         Ok(Self { log, first_seq, previous_prefix, ops, signature })
@@ -229,7 +243,9 @@ impl Segment {
     /// When a parent's position is unknown, a header breaks a rule, or the signature is wrong.
     pub fn verify(&self, workspace: &WorkspaceId, previous: Option<OpHash>, resolve: &impl Resolve) -> Result<Vec<Op>, ChainError> {
         let ops = self.chain(workspace, previous, resolve)?;
-        if let Some(last) = ops.last() {
+        if let Some(last) = ops.last()
+            && !mutant::is(Mutant::NoSignatureCheck)
+        {
             verify(&self.log.device.0, Purpose::Operation, &[&last.hash.0], &self.signature)
                 .map_err(|why| ChainError::Signature { seq: last.header.seq, why })?;
         }
@@ -330,6 +346,8 @@ struct Before {
     version: u64,
     nodes: Vec<NodeId>,
     last: Option<usize>,
+    /// Logs of the segment's list that parents have named so far; they are listed in that order.
+    logs_named: usize,
 }
 
 /// How far back a node named before may be found; further ones are spelt out again.
@@ -483,7 +501,7 @@ fn decode_op(reader: &mut Reader<'_>, logs: &[LogId], before: &mut Before) -> Re
     let parents = if flags & AFTER_PREVIOUS != 0 {
         SmallVec::from_slice(&[WireParent::Own(1)])
     } else {
-        decode_parents(reader, logs)?
+        decode_parents(reader, logs, before)?
     };
     let parent_version = match parents.is_empty() {
         true => None,
@@ -496,6 +514,9 @@ fn decode_op(reader: &mut Reader<'_>, logs: &[LogId], before: &mut Before) -> Re
         None
     };
     let encryption = if flags & ENCRYPTED != 0 { reader.byte("an encryption method")? } else { 0 };
+    if encryption == 0 && flags & ENCRYPTED != 0 {
+        return Err(DecodeError::Invalid("encryption method 0 is not written"));
+    }
     let payload_len = reader.len(PAYLOAD_BYTES_MAX, "bytes of payload")?;
     let payload = reader.take(payload_len, "a payload")?.into();
     let attachment = if flags & HAS_ATTACHMENT != 0 { Some(decode_attachment(reader)?) } else { None };
@@ -520,18 +541,25 @@ fn decode_node(reader: &mut Reader<'_>, before: &mut Before) -> Result<Option<No
             id
         }
         back => {
-            let index = usize::try_from(back - 3).ok().and_then(|back| before.nodes.len().checked_sub(back + 1));
+            let back = usize::try_from(back - 3).ok().filter(|back| *back < NODES_BACK_MAX);
+            let index = back.and_then(|back| before.nodes.len().checked_sub(back + 1));
             let index = index.ok_or(DecodeError::Invalid("a node is named that has not been named before"))?;
+            if before.last == Some(index) {
+                return Err(DecodeError::Invalid("the node of the operation before is named by a flag"));
+            }
             before.last = Some(index);
             return Ok(Some(before.nodes[index].clone()));
         }
     };
+    if before.nodes.iter().rev().take(NODES_BACK_MAX).any(|known| *known == node) {
+        return Err(DecodeError::Invalid("a node that was named before is named by its distance"));
+    }
     before.nodes.push(node.clone());
     before.last = Some(before.nodes.len() - 1);
     Ok(Some(node))
 }
 
-fn decode_parents(reader: &mut Reader<'_>, logs: &[LogId]) -> Result<SmallVec<[WireParent; 1]>, DecodeError> {
+fn decode_parents(reader: &mut Reader<'_>, logs: &[LogId], before: &mut Before) -> Result<SmallVec<[WireParent; 1]>, DecodeError> {
     let count = reader.len(PARENTS_MAX, "parents of an operation")?;
     let mut parents = SmallVec::with_capacity(count);
     for _ in 0..count {
@@ -541,9 +569,16 @@ fn decode_parents(reader: &mut Reader<'_>, logs: &[LogId]) -> Result<SmallVec<[W
             other => {
                 let index = usize::try_from((other - 3) >> 1).unwrap_or(usize::MAX);
                 let log = *logs.get(index).ok_or(DecodeError::Invalid("a parent names a log that the segment does not list"))?;
+                if index > before.logs_named {
+                    return Err(DecodeError::Invalid("a segment lists logs in the order in which parents name them"));
+                }
+                before.logs_named = before.logs_named.max(index + 1);
                 WireParent::At(Position { log, seq: reader.uint("a parent's position")? })
             }
         });
+    }
+    if parents.as_slice() == [WireParent::Own(1)] {
+        return Err(DecodeError::Invalid("the operation before as the only parent is named by a flag"));
     }
     Ok(parents)
 }

@@ -14,7 +14,7 @@ use crate::clock::{Clocks, Timestamp};
 use crate::crypto::Signature;
 use crate::fold::TextLens;
 use crate::ids::{LogId, NodeId, OpHash};
-use crate::log::Split;
+use crate::log::{Log, Split};
 use crate::op::{Op, OpType, ParentRef};
 use crate::store::{Checkpoint, OpIndex, Record, Store, StoreError};
 use crate::tree::{Tree, TreeSnapshot};
@@ -83,27 +83,30 @@ impl<S: Store> Replica<S> {
             folded_ops = records.iter().take(through as usize).filter(|record| matches!(record, Record::Op(_))).count() as u32;
             self.take_rest(rest)?;
         }
-        let mut tail = Vec::new();
+        self.offered = folded_ops;
         let mut index = 0;
+        let mut judged = false;
         for record in records {
             match record {
                 Record::Op(op) => {
-                    self.restore_op(OpIndex(index), &op)?;
+                    if index == folded_ops {
+                        judged = true;
+                        self.resume(folded_ops, now)?;
+                    }
+                    let changes = self.restore_op(OpIndex(index), &op)?;
                     if index >= folded_ops {
-                        tail.push((OpIndex(index), op));
+                        if changes {
+                            self.restand()?;
+                        }
+                        self.fold(OpIndex(index), &op, now)?;
                     }
                     index += 1;
                 }
                 Record::Signature { log, seq, hash, signature } => self.restore_signature(log, seq, &hash, signature)?,
             }
         }
-        self.restand_quietly(folded_ops);
-        for index in std::mem::take(&mut self.unfolded) {
-            let op = self.store.op(index)?;
-            self.fold(index, &op, now)?;
-        }
-        for (index, op) in tail {
-            self.fold(index, &op, now)?;
+        if !judged {
+            self.resume(folded_ops, now)?;
         }
         self.settle()?;
         self.durable = self.store.op_count();
@@ -129,10 +132,12 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// Puts a stored operation back into its log, and into the membership graph.
-    fn restore_op(&mut self, index: OpIndex, op: &Op) -> Result<(), StoreError> {
+    /// Puts a stored operation back into its log, and into the membership graph. Answers whether that can change what other
+    /// operations are worth.
+    fn restore_op(&mut self, index: OpIndex, op: &Op) -> Result<bool, StoreError> {
         let (log, seq) = (op.header.log, op.header.seq);
         let (branch, split) = self.find_place(op)?;
+        let was_forked = self.logs.get(&log).is_some_and(Log::is_forked);
         let branch = self.logs.entry(log).append(branch, seq - 1, (index, op.hash), split);
         let own = [op.hash];
         let mut heads = op.header.cut.as_deref();
@@ -143,10 +148,10 @@ impl<S: Store> Replica<S> {
         if let Some(heads) = heads {
             let cut = self.membership.cut(heads, on_path_of!(self));
             let cut = cut.map_err(|missing| corrupt("a log", &format!("membership operation {} is missing", missing.short())))?;
-            self.logs.entry(log).branches_mut()[branch].cuts.push((seq, cut));
+            self.note_cut(log, branch, seq, cut);
         }
-        self.clocks.observe(op.header.timestamp, op.header.version, Timestamp(u64::MAX));
-        Ok(())
+        let forked = !was_forked && self.logs.get(&log).is_some_and(Log::is_forked);
+        Ok(forked || op.header.kind == OpType::Workspace)
     }
 
     /// The branch a stored operation continues, and where that branch must be split.
@@ -187,9 +192,9 @@ impl<S: Store> Replica<S> {
         Ok(())
     }
 
-    /// Judges what is stored without folding anything again: the state loaded includes the verdicts up to the checkpoint. When the
-    /// membership changed after it, the nodes concerned are folded again with the tail.
-    fn restand_quietly(&mut self, folded_ops: u32) {
+    /// Takes up work where the checkpoint left it: everything before it is back in its log, and the state loaded knows what of that
+    /// has an effect.
+    fn resume(&mut self, folded_ops: u32, now: Timestamp) -> Result<(), StoreError> {
         self.membership.reevaluate(on_path_of!(self));
         self.text_strategy = self.membership.only_text_strategy();
         self.live_text_strategy = self.text_strategy.unwrap_or_else(|| self.membership.policy().concurrent_edit);
@@ -198,7 +203,13 @@ impl<S: Store> Replica<S> {
         for (log, branch) in branches {
             self.judge_branch(log, branch);
         }
-        let _ = folded_ops;
+        let waited: Vec<OpIndex> = self.unfolded.range(..OpIndex(folded_ops)).copied().collect();
+        for index in waited {
+            let op = self.store.op(index)?;
+            self.unfolded.remove(&index);
+            self.fold(index, &op, now)?;
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::fold::step::{Incoming, may_stand};
 use crate::fold::{Context, NodeState};
 use crate::graph::{Graph, Parents};
 use crate::ids::{NodeId, OpHash};
+use crate::mutant::{self, Mutant};
 use crate::op::{Op, ParentRef, Place, PlaceAnchor};
 use crate::store::{OpIndex, Store, StoreError};
 use crate::tree::{Anchor, Placement};
@@ -44,11 +45,14 @@ impl<S: Store> Replica<S> {
 
     /// Folds an operation that has just been stored, and those that waited for it.
     pub(crate) fn fold(&mut self, index: OpIndex, op: &Arc<Op>, now: Timestamp) -> Result<Folded, StoreError> {
-        self.clocks.observe(op.header.timestamp, op.header.version, now);
+        self.offered = self.offered.max(index.0 + 1);
+        // Our own log goes on from where it is, whatever the wall clock says now; and what we wrote ourselves we see at once.
+        let own = self.own_log() == Some(op.header.log);
+        self.clocks.observe(op.header.timestamp, op.header.version, if own { Timestamp(u64::MAX) } else { now });
         if op.header.node.is_none() {
             return Ok(Folded::Done);
         }
-        if op.header.timestamp > now.plus_ms(AHEAD_MS_MAX) {
+        if op.header.timestamp > now.plus_ms(AHEAD_MS_MAX) && !own && !mutant::is(Mutant::NoClockBound) {
             self.unfolded.insert(index);
             self.held.insert((op.header.timestamp, index));
             return Ok(Folded::Held);
@@ -101,6 +105,7 @@ impl<S: Store> Replica<S> {
                 self.fold_into(slot, index, op, parents)?;
                 Ok(Folded::Done)
             }
+            Err(_) if mutant::is(Mutant::LostWaiting) => Ok(Folded::Waiting),
             Err(missing) => {
                 self.unfolded.insert(index);
                 self.waiting.entry(missing).or_default().push(index);
@@ -121,7 +126,8 @@ impl<S: Store> Replica<S> {
     fn resolve_parents(&self, index: OpIndex, op: &Op, slot: u32) -> Result<Result<Parents, OpHash>, StoreError> {
         let heads = self.nodes.get(slot).state.heads();
         let mut parents = Parents::new();
-        for parent in &op.header.parents {
+        let named = if mutant::is(Mutant::ForgottenParent) { 1 } else { op.header.parents.len() };
+        for parent in op.header.parents.iter().take(named) {
             let found = match parent {
                 ParentRef::Own(distance) => self.graph().own(index, op, *distance),
                 ParentRef::Other(hash) => match heads.iter().find(|head| head.stamp.hash == *hash) {
@@ -134,7 +140,7 @@ impl<S: Store> Replica<S> {
                 let ParentRef::Other(hash) = parent else { continue };
                 return Ok(Err(*hash));
             };
-            if !self.unfolded.is_empty() && self.unfolded.contains(&found) {
+            if found.0 >= self.offered || (!self.unfolded.is_empty() && self.unfolded.contains(&found)) {
                 return Ok(Err(self.store.op(found)?.hash));
             }
             // A parent on another node is no parent; the operation is void for it (see `breaks_clock_rules`).

@@ -11,7 +11,7 @@ use super::write::WriteError;
 use crate::clock::Timestamp;
 use crate::conflict::{Conflict, ConflictType, NodeConflict, ResolutionStrategy, detect};
 use crate::fold::step::Incoming;
-use crate::fold::{Context, NodeState};
+use crate::fold::{Context, NodeState, text_strategy};
 use crate::graph::Graph;
 use crate::ids::{DeviceId, NodeId, OpHash, UserId};
 use crate::op::{OpType, Place};
@@ -329,5 +329,27 @@ impl<S: Store> Replica<S> {
     /// When the store fails.
     pub fn op(&self, hash: &OpHash) -> Result<Option<std::sync::Arc<crate::op::Op>>, StoreError> {
         self.store.find(hash)?.map(|index| self.store.op(index)).transpose()
+    }
+}
+
+impl<S: Store> Replica<S> {
+    /// Folds every node anew from its whole history, in another order than it arrived, and names those whose state is not what that
+    /// gives. Empty unless there is a fault: for a doctor, and for tests.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn audit(&self) -> Result<Vec<NodeId>, StoreError> {
+        let mut differing = Vec::new();
+        for (_, slot) in self.nodes.iter() {
+            let anew = self.state_at(&slot.state.head_indices())?;
+            let hash_of = |index| self.hash_of(index);
+            let strategy = self.text_strategy.unwrap_or(self.live_text_strategy);
+            let text = text_strategy::text_at(&context!(self), &slot.state.head_indices(), strategy)?.text;
+            if anew.digest(&slot.id, hash_of) != slot.state.digest(&slot.id, hash_of) || text != slot.state.text {
+                differing.push(slot.id.clone());
+            }
+        }
+        differing.sort_unstable();
+        Ok(differing)
     }
 }

@@ -7,6 +7,7 @@ use crate::conflict::ResolutionStrategy;
 use crate::ids::{LogId, NodeId, OpHash};
 use crate::log::{Head, Log, LogTable, VoidRange};
 use crate::membership::Membership;
+use crate::mutant::{self, Mutant};
 use crate::store::{Store, StoreError};
 
 /// Whether `(log, seq, hash)` lies on the way to `head`. While `head` itself is not held, positions up to it are taken to.
@@ -104,7 +105,7 @@ impl<S: Store> Replica<S> {
 /// What of a branch has no effect.
 fn void_ranges<S: Store>(store: &S, membership: &Membership, id: LogId, log: &Log, branch: usize) -> Vec<VoidRange> {
     let entry = &log.branches()[branch];
-    if entry.ops.is_empty() {
+    if entry.ops.is_empty() || mutant::is(Mutant::NoStrongRemoval) {
         return Vec::new();
     }
     let mut runs: Vec<(u64, crate::membership::CutId)> = entry.cuts.clone();

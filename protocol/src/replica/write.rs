@@ -12,7 +12,8 @@ use crate::conflict::Policy;
 use crate::delta::{DeltaCompressor, TextChange};
 use crate::ids::{ConflictId, LogId, NodeId, OpHash};
 use crate::log::Head;
-use crate::op::payload::{LIST_MAX, NAME_BYTES_MAX};
+use crate::op::json;
+use crate::op::payload::{EDITS_MAX, LIST_MAX, NAME_BYTES_MAX};
 use crate::op::{
     BlobRef, EmbeddingNote, Header, INLINE_BYTES_DEFAULT, Op, OpType, PARENTS_MAX, ParentRef, Payload, Place, PlaceAnchor, attachment_hash,
     payload_hash,
@@ -412,8 +413,7 @@ impl<S: Store> Replica<S> {
         let seq = self.next_seq(log);
         let heads = self.membership.heads().to_vec();
         let cut = self.cut_for(draft.kind, log, seq, &heads);
-        let heads_after = heads.iter().filter_map(|head| self.membership.stamp_of(head)).map(|stamp| stamp.timestamp).max();
-        let (timestamp, version) = self.clocks.tick(now, after.max(heads_after).unwrap_or_default());
+        let (timestamp, version) = self.clocks.tick(now, after.unwrap_or_default());
         let attachment = draft.attachment;
         let header = Header {
             log,
@@ -524,6 +524,17 @@ fn check_name(what: &'static str, name: &str) -> Result<(), WriteError> {
 fn check_payload(payload: &Payload) -> Result<(), WriteError> {
     if payload.metadata_too_deep() {
         return Err(WriteError::Invalid("metadata nests at most 16 deep"));
+    }
+    if let Some(metadata) = &payload.metadata {
+        let found = json::weight(metadata);
+        if found > json::WEIGHT_MAX {
+            return Err(WriteError::TooLarge { what: "the metadata's number of values", found, max: json::WEIGHT_MAX });
+        }
+    }
+    if let Some(TextChange::Edits(patches)) = &payload.text
+        && patches.len() as u64 > EDITS_MAX
+    {
+        return Err(WriteError::TooLarge { what: "the number of edits", found: patches.len(), max: EDITS_MAX as usize });
     }
     for list in [payload.mentions_added.len(), payload.mentions_removed.len(), payload.resolves.len()] {
         if list > LIST_MAX {

@@ -19,6 +19,9 @@ pub const VERSIONS: (u8, u8) = (1, 1);
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most segments in a frame.
 pub const FRAME_SEGMENTS_MAX: usize = 1024;
+/// The most operations in a frame of segments. An operation costs some 250 bytes once it is read and as few as five on the wire, or
+/// far less than one compressed: without a bound a small frame could take gigabytes. What is sent here has at most some 20,000.
+pub const FRAME_OPS_MAX: usize = 32_768;
 /// The most bytes a frame of segments may have when decompressed.
 pub const SEGMENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most ranges or logs in one frontier message.
@@ -289,6 +292,7 @@ impl Message {
         let d = &mut minicbor::Decoder::new(body);
         let message = Self::decode_body(*tag, d)?;
         wire::finish(d)?;
+        wire::shortest(body)?;
         Ok(message)
     }
 
@@ -490,13 +494,19 @@ fn decode_segments(body: &[u8]) -> Result<Vec<Segment>, DecodeError> {
         _ => return Err(DecodeError::Invalid("unknown compression of segments")),
     };
     let mut reader = Reader::new(body);
-    let mut segments = Vec::new();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut ops = 0;
     while reader.remaining() > 0 {
         if segments.len() == FRAME_SEGMENTS_MAX {
             return Err(DecodeError::Invalid("too many segments in a frame"));
         }
         let len = reader.len(SEGMENTS_BYTES_MAX, "bytes of a segment")?;
-        segments.push(Segment::decode(reader.take(len, "a segment")?)?);
+        let segment = Segment::decode(reader.take(len, "a segment")?)?;
+        ops += segment.ops.len();
+        if ops > FRAME_OPS_MAX {
+            return Err(DecodeError::TooLarge { what: "operations in a frame", found: ops as u64, max: FRAME_OPS_MAX as u64 });
+        }
+        segments.push(segment);
     }
     Ok(segments)
 }

@@ -174,7 +174,8 @@ impl Tree {
     /// The ancestors of a node, nearest first. Ends, because moves never close a cycle.
     fn upwards(&self, node: u32) -> impl Iterator<Item = u32> {
         let parent = |&node: &u32| Some(self.nodes.parent(node)).filter(|&up| up != TOP && up != NONE);
-        std::iter::successors(parent(&node), parent)
+        // Bounded all the same: a fault that lets a cycle in must be found, not hang whoever looks for it.
+        std::iter::successors(parent(&node), parent).take(self.nodes.len())
     }
 
     /// The places from this one back to the first of its parent.

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::ids::LogId;
+use crate::log::Head;
 use crate::membership::{Certificate, Frontier, WorkspaceAction};
 
 /// One member, named after the action, with what a person may know of it. The workspace secret and proofs are left out: they
@@ -35,6 +37,9 @@ fn certified(certificate: &Certificate) -> Value {
 }
 
 fn frontier(seen: &Frontier) -> Value {
-    let entry = |(log, head): &(crate::ids::LogId, crate::log::Head)| json!({ "device_id": log.device, "log_epoch": log.epoch, "sequence": head.seq, "checksum": head.hash });
-    seen.iter().map(entry).collect()
+    seen.iter().map(|(log, head)| end_of(log, head)).collect()
+}
+
+fn end_of(log: &LogId, head: &Head) -> Value {
+    json!({ "device_id": log.device, "log_epoch": log.epoch, "sequence": head.seq, "checksum": head.hash })
 }

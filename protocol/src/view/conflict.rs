@@ -1,8 +1,8 @@
 //! A conflict with everything a person needs to decide it. Document section "Conflict Resolution Context".
 //!
 //! A [`Conflict`](crate::conflict::Conflict) is a name for something in a node's operation graph: its participants, its field, its
-//! status. What each side made of the field, what it was before the sides parted, and what holds meanwhile are read from the graph when somebody
-//! asks: [`conflict_context`] folds the node's history up to each participant and up to their common ancestors.
+//! status. What each side made of the field, what it was before the sides parted, and what holds meanwhile are read from the graph
+//! when somebody asks: [`conflict_context`] folds the node's history up to each participant and up to their common ancestors.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};

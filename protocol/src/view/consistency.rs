@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::operation::{OperationData, SyncOperation};
 use super::packet::{PacketSegment, SyncPacket, vector_checksum};
+use super::response::SyncResponse;
 use super::source::{Neighbours, ViewSource};
 use crate::ids::{DeviceId, LogId, OpHash, UserId, WorkspaceId};
 use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Resolve, Segment};
@@ -100,10 +101,7 @@ impl SyncPacket {
     /// # Errors
     /// [`ConsistencyError::Decode`] for the first that is none.
     pub fn decode_segments(&self) -> Result<Vec<Segment>, ConsistencyError> {
-        let decode = |(index, packed): (usize, &PacketSegment)| {
-            Segment::decode(&packed.bytes).map_err(|why| ConsistencyError::Decode { segment: index, why })
-        };
-        self.segments.iter().enumerate().map(decode).collect()
+        decode_all(&self.segments)
     }
 
     /// Checks signatures and views; answers the operations. `known` finds operations outside the packet that are named by
@@ -130,8 +128,27 @@ impl SyncPacket {
     }
 }
 
+impl SyncResponse {
+    /// Checks signatures and views of an answer about `workspace`, as [`SyncPacket::verify_consistency`] does.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn verify_consistency(&self, workspace: &WorkspaceId, known: &impl Resolve) -> Result<Vec<VerifiedSegment>, ConsistencyError> {
+        let segments = verify_segments(workspace, &self.segments, decode_all(&self.segments)?, known)?;
+        check_views(&self.new_operations, &segments, known)?;
+        Ok(segments)
+    }
+}
+
+fn decode_all(segments: &[PacketSegment]) -> Result<Vec<Segment>, ConsistencyError> {
+    let decode = |(index, packed): (usize, &PacketSegment)| {
+        Segment::decode(&packed.bytes).map_err(|why| ConsistencyError::Decode { segment: index, why })
+    };
+    segments.iter().enumerate().map(decode).collect()
+}
+
 /// Chains decoded segments and checks their signatures. Operations that later segments name by position may be in earlier ones.
-pub fn verify_segments(
+fn verify_segments(
     workspace: &WorkspaceId,
     packed: &[PacketSegment],
     segments: Vec<Segment>,
@@ -159,10 +176,7 @@ fn prefix_of(hash: &OpHash) -> [u8; PREFIX_BYTES] {
 }
 
 /// Compares views with the operations they came with, one by one.
-///
-/// # Errors
-/// The first view that says something else than its operation, or their number when it differs.
-pub fn check_views(views: &[SyncOperation], segments: &[VerifiedSegment], known: &impl Resolve) -> Result<(), ConsistencyError> {
+fn check_views(views: &[SyncOperation], segments: &[VerifiedSegment], known: &impl Resolve) -> Result<(), ConsistencyError> {
     let operations = segments.iter().map(|segment| segment.ops.len()).sum();
     if views.is_empty() {
         return Ok(());

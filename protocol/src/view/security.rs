@@ -1,11 +1,12 @@
 //! Whether a packet may be taken at all: the part of the document's `SyncSecurity` that can be decided without a database.
 //!
-//! In the document's order: rate, then every operation's author, structure and content, then integrity. Since views prove nothing, the
-//! signed segments are decoded first (their number is what the rate counts), and what is judged are the operations in them.
+//! In this order, cheapest first: the sender, the structure (segments decode, bounds hold), the rate, every author, integrity
+//! (signatures, and views that say what was signed), content. The document puts the rate first; but it counts operations, and views
+//! prove nothing, so the segments are decoded before.
 //!
 //! The document takes only operations of the packet's own user. Here any member may carry what another member signed
-//! ([`Authors::Anybody`]), because otherwise changes would be lost with a device that never reaches the relay; the signature says whose they
-//! are. What is authentic but cannot be read (a newer program's, or encrypted) is passed: refusing it would cut its author's log in two.
+//! ([`Authors::Anybody`]), because otherwise changes would be lost with a device that never reaches the relay; the signature says
+//! whose they are. What is authentic but cannot be read (a newer program's, or encrypted) is passed: refusing it would cut its author's log in two.
 
 use super::consistency::{ConsistencyError, VerifiedSegment};
 use super::packet::{PACKET_OPERATIONS_MAX, SyncPacket};

@@ -24,6 +24,12 @@ fn forked() -> (Device, [Segment; 2]) {
     (owner, branches.try_into().expect("one segment each"))
 }
 
+fn take_all(device: &mut Device, branches: &[Segment]) {
+    for segment in branches {
+        take(device, segment, at(60));
+    }
+}
+
 fn proof_of(device: &Device) -> ForkProof {
     device.fork_proofs().unwrap().pop().expect("the fork is proved")
 }
@@ -49,7 +55,7 @@ fn both_branches_are_kept_whatever_the_order() {
 #[test]
 fn a_fork_travels_on() {
     let (mut owner, branches) = forked();
-    branches.iter().for_each(|segment| drop(take(&mut owner, segment, at(60))));
+    take_all(&mut owner, &branches);
     let mut late = stranger(9, owner.workspace());
     assert_eq!(exchange(&mut owner, &mut late, at(70)), []);
     assert_eq!(late.state_digest(), owner.state_digest());
@@ -60,7 +66,7 @@ fn a_fork_travels_on() {
 #[test]
 fn a_forked_device_stops_writing() {
     let (mut owner, branches) = forked();
-    branches.iter().for_each(|segment| drop(take(&mut owner, segment, at(60))));
+    take_all(&mut owner, &branches);
     let mut editor = stranger(2, owner.workspace());
     exchange(&mut owner, &mut editor, at(70));
     let error = editor.set_text(at(80), &node("common"), "more").unwrap_err();
@@ -70,7 +76,7 @@ fn a_forked_device_stops_writing() {
 #[test]
 fn a_proof_convinces_and_a_tampered_one_does_not() {
     let (mut owner, branches) = forked();
-    branches.iter().for_each(|segment| drop(take(&mut owner, segment, at(60))));
+    take_all(&mut owner, &branches);
     let workspace = owner.workspace();
     let proof = proof_of(&owner);
     assert_eq!(proof.verify(&workspace), Ok(()));

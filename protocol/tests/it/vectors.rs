@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 /// One vector.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Case {
+pub(crate) struct Case {
     name: String,
     /// In hex.
     bytes: String,

@@ -11,46 +11,46 @@ use nodespace_protocol::log::Head;
 use nodespace_protocol::membership::{Certificate, Role, Ticket};
 use nodespace_protocol::op::segment::{PREFIX_BYTES, WireOp};
 use nodespace_protocol::op::{
-    BlobRef, Header, Op, OpType, ParentRef, Payload, PayloadError, Segment, attachment_hash, payload_hash,
+    BlobRef, Header, Op, OpType, ParentRef, Payload, Segment, attachment_hash, payload_hash,
 };
 use nodespace_protocol::replica::{Author, Founding, IngestError, Ingested, NewNode, Refusal, Replica};
 use nodespace_protocol::store::{MemoryStore, Store};
 
 /// A replica over memory.
-pub type Device = Replica<MemoryStore>;
+pub(crate) type Device = Replica<MemoryStore>;
 
 /// A moment, in milliseconds after the tests' beginning (14 November 2023).
-pub const fn at(ms: u64) -> Timestamp {
+pub(crate) const fn at(ms: u64) -> Timestamp {
     Timestamp::from_ms(1_700_000_000_000 + ms)
 }
 
 /// The device key number `n`. Its user has the key [`user_key`].
-pub fn key(n: u8) -> KeyPair {
+pub(crate) fn key(n: u8) -> KeyPair {
     KeyPair::from_seed(&[n; 32])
 }
 
 /// The user whose device is number `n`.
-pub fn user_key(n: u8) -> KeyPair {
+pub(crate) fn user_key(n: u8) -> KeyPair {
     KeyPair::from_seed(&[n ^ 0x80; 32])
 }
 
 /// The one-time key of an invite.
-pub fn invite_key(n: u8) -> KeyPair {
+pub(crate) fn invite_key(n: u8) -> KeyPair {
     KeyPair::from_seed(&[n ^ 0x40; 32])
 }
 
 /// User `n`'s word that device `n` is theirs.
-pub fn certificate(n: u8) -> Certificate {
+pub(crate) fn certificate(n: u8) -> Certificate {
     Certificate::issue(&user_key(n), key(n).device())
 }
 
 /// Device `n` in the first incarnation of its store.
-pub fn author(n: u8) -> Author {
+pub(crate) fn author(n: u8) -> Author {
     Author { key: key(n), epoch: epoch_of(n) }
 }
 
 /// The log that device `n` writes.
-pub fn log(n: u8) -> LogId {
+pub(crate) fn log(n: u8) -> LogId {
     LogId { device: key(n).device(), epoch: epoch_of(n) }
 }
 
@@ -59,12 +59,12 @@ fn epoch_of(n: u8) -> u32 {
 }
 
 /// A node id.
-pub fn node(name: &str) -> NodeId {
+pub(crate) fn node(name: &str) -> NodeId {
     NodeId::parse(name).expect("a test's node id")
 }
 
 /// A workspace founded by device `n`.
-pub fn found(n: u8) -> Device {
+pub(crate) fn found(n: u8) -> Device {
     let founding = Founding { name: "Garden".into(), policy: Policy::default(), secret: [n; 32] };
     let mut device = Replica::found(MemoryStore::new(), author(n), certificate(n), founding, at(0)).unwrap();
     device.commit().unwrap();
@@ -72,19 +72,19 @@ pub fn found(n: u8) -> Device {
 }
 
 /// Device `n` with nothing of the workspace yet.
-pub fn stranger(n: u8, workspace: WorkspaceId) -> Device {
+pub(crate) fn stranger(n: u8, workspace: WorkspaceId) -> Device {
     Replica::open(workspace, MemoryStore::new(), Some(author(n)), at(0)).unwrap()
 }
 
 /// An invite by `owner` for `uses` joins until `expires`.
-pub fn invite(owner: &mut Device, n: u8, role: Role, expires: Timestamp, uses: u32, now: Timestamp) -> Ticket {
+pub(crate) fn invite(owner: &mut Device, n: u8, role: Role, expires: Timestamp, uses: u32, now: Timestamp) -> Ticket {
     let ticket = owner.invite(now, &invite_key(n), role, expires, uses).unwrap();
     owner.commit().unwrap();
     ticket
 }
 
 /// Device `n` as a new member, in step with the owner.
-pub fn join(owner: &mut Device, n: u8, role: Role, now: Timestamp) -> Device {
+pub(crate) fn join(owner: &mut Device, n: u8, role: Role, now: Timestamp) -> Device {
     let ticket = invite(owner, n, role, at(3_600_000), 1, now);
     let mut device = stranger(n, owner.workspace());
     exchange(owner, &mut device, now);
@@ -94,12 +94,12 @@ pub fn join(owner: &mut Device, n: u8, role: Role, now: Timestamp) -> Device {
 }
 
 /// A text node at the top level.
-pub fn write_node(device: &mut Device, name: &str, text: &str, now: Timestamp) -> OpHash {
+pub(crate) fn write_node(device: &mut Device, name: &str, text: &str, now: Timestamp) -> OpHash {
     device.create(now, NewNode::text(node(name), None, text)).unwrap()
 }
 
 /// Everything of `from` that `to` lacks, as segments, in the order of logs.
-pub fn segments(from: &mut Device, to: &Device) -> Vec<Segment> {
+pub(crate) fn segments(from: &mut Device, to: &Device) -> Vec<Segment> {
     from.commit().unwrap();
     let known = |log: &LogId| to.logs().get(log).map_or(0, nodespace_protocol::log::Log::last_seq);
     let theirs = to.frontier();
@@ -117,7 +117,7 @@ pub fn segments(from: &mut Device, to: &Device) -> Vec<Segment> {
 }
 
 /// Gives `to` everything of `from`; answers what was refused.
-pub fn exchange(from: &mut Device, to: &mut Device, now: Timestamp) -> Vec<Refusal> {
+pub(crate) fn exchange(from: &mut Device, to: &mut Device, now: Timestamp) -> Vec<Refusal> {
     let mut waiting: Vec<Segment> = segments(from, to).iter().map(rewritten).collect();
     let mut refused = Vec::new();
     loop {
@@ -142,36 +142,34 @@ pub fn exchange(from: &mut Device, to: &mut Device, now: Timestamp) -> Vec<Refus
 }
 
 /// Both give each other everything.
-pub fn meet(a: &mut Device, b: &mut Device, now: Timestamp) {
+pub(crate) fn meet(a: &mut Device, b: &mut Device, now: Timestamp) {
     assert_eq!(exchange(a, b, now), [], "nothing is refused among honest devices");
     assert_eq!(exchange(b, a, now), [], "nothing is refused among honest devices");
 }
 
 /// A segment that went through its bytes.
-pub fn rewritten(segment: &Segment) -> Segment {
+pub(crate) fn rewritten(segment: &Segment) -> Segment {
     Segment::decode(&segment.encode()).expect("a segment reads what it wrote")
 }
 
 /// Writes operations of a log that no replica guards: what a broken or hostile device could sign.
 #[derive(Clone, Debug)]
-pub struct Pen {
-    pub key: KeyPair,
-    pub log: LogId,
-    pub workspace: WorkspaceId,
-    pub seq: u64,
-    pub previous: Option<OpHash>,
-    pub timestamp: Timestamp,
-    pub version: u64,
+pub(crate) struct Pen {
+    pub(crate) log: LogId,
+    pub(crate) workspace: WorkspaceId,
+    pub(crate) seq: u64,
+    pub(crate) previous: Option<OpHash>,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) version: u64,
 }
 
 impl Pen {
     /// Continues the log that a device has written.
-    pub fn of(device: &Device, n: u8, now: Timestamp) -> Self {
+    pub(crate) fn of(device: &Device, n: u8, now: Timestamp) -> Self {
         let log = log(n);
         let branch = device.logs().get(&log).map(|log| log.branches()[0].clone());
         let version = u64::from(device.store().op_count());
         Self {
-            key: key(n),
             log,
             workspace: device.workspace(),
             seq: branch.as_ref().map_or(0, |branch| branch.last_seq()),
@@ -182,12 +180,12 @@ impl Pen {
     }
 
     /// The next operation on a node, with clocks that advance.
-    pub fn op(&mut self, node: &NodeId, kind: OpType, payload: &Payload, parents: &[&Op]) -> Op {
+    pub(crate) fn op(&mut self, node: &NodeId, kind: OpType, payload: &Payload, parents: &[&Op]) -> Op {
         self.sign_off(Some(node), kind, payload.encode(), parents, |_| {})
     }
 
     /// The next operation, whatever is in it; `change` has the last word on the header.
-    pub fn sign_off(
+    pub(crate) fn sign_off(
         &mut self,
         node: Option<&NodeId>,
         kind: OpType,
@@ -226,7 +224,7 @@ impl Pen {
 }
 
 /// The segment of some operations of one log, signed by `key`.
-pub fn signed(key: &KeyPair, ops: &[Op]) -> Segment {
+pub(crate) fn signed(key: &KeyPair, ops: &[Op]) -> Segment {
     let (first, last) = (&ops[0], &ops[ops.len() - 1]);
     let mut previous_prefix = [0; PREFIX_BYTES];
     if let Some(previous) = first.header.previous {
@@ -242,14 +240,14 @@ pub fn signed(key: &KeyPair, ops: &[Op]) -> Segment {
 }
 
 /// Ingests a segment that must be taken.
-pub fn take(device: &mut Device, segment: &Segment, now: Timestamp) -> Ingested {
+pub(crate) fn take(device: &mut Device, segment: &Segment, now: Timestamp) -> Ingested {
     let taken = device.ingest(&rewritten(segment), now).unwrap_or_else(|error| panic!("must be taken, but {error}"));
     device.commit().unwrap();
     taken
 }
 
 /// Ingests a segment that must be refused, and checks that nothing of it was stored.
-pub fn refuse(device: &mut Device, segment: &Segment, now: Timestamp) -> Refusal {
+pub(crate) fn refuse(device: &mut Device, segment: &Segment, now: Timestamp) -> Refusal {
     let before = (device.counts(), device.store().record_count(), device.state_digest(), device.frontier_digest());
     let refusal = match device.ingest(segment, now) {
         Err(IngestError::Refused(refusal)) => refusal,
@@ -261,16 +259,11 @@ pub fn refuse(device: &mut Device, segment: &Segment, now: Timestamp) -> Refusal
 }
 
 /// The operation of a hash, which the device holds.
-pub fn op(device: &Device, hash: &OpHash) -> Arc<Op> {
+pub(crate) fn op(device: &Device, hash: &OpHash) -> Arc<Op> {
     device.op(hash).unwrap().expect("it is held")
 }
 
-/// What a stored operation's payload says, or why it says nothing.
-pub fn payload_of(device: &Device, hash: &OpHash) -> Result<Payload, PayloadError> {
-    op(device, hash).decode_payload()
-}
-
 /// An attachment with its reference.
-pub fn attach(bytes: &[u8]) -> (BlobRef, Arc<[u8]>) {
+pub(crate) fn attach(bytes: &[u8]) -> (BlobRef, Arc<[u8]>) {
     (BlobRef { hash: attachment_hash(bytes), len: bytes.len() as u32, encryption: 0 }, bytes.into())
 }

@@ -91,6 +91,39 @@ impl Fault {
     ];
 }
 
+impl Fault {
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FrameLost => "frame lost",
+            Self::FrameCorrupted => "frame corrupted",
+            Self::ConnectionCut => "connection cut",
+            Self::GossipLost => "gossip lost",
+            Self::GossipDuplicated => "gossip duplicated",
+            Self::GossipReordered => "gossip reordered",
+            Self::GossipCorrupted => "gossip corrupted",
+            Self::PartitionTwoWay => "two-way partition",
+            Self::PartitionOneWay => "one-way partition",
+            Self::Crash => "crash",
+            Self::UnsyncedLost => "unsynced writes lost",
+            Self::UnsyncedKept => "unsynced writes kept",
+            Self::SyncFailed => "sync failed",
+            Self::Checkpoint => "checkpoint",
+            Self::SnapshotRestored => "snapshot restored",
+            Self::StoreCopied => "store copied",
+            Self::ClockOffset => "clock offset",
+            Self::ClockDrift => "clock drift",
+            Self::ClockJump => "clock jump",
+            Self::HeldBack => "operation held back",
+            Self::Equivocation => "equivocation",
+            Self::Forgery => "forgery",
+            Self::Flood => "flood",
+            Self::RemovedWrites => "write after removal",
+            Self::Backdated => "backdated write",
+        }
+    }
+}
+
 /// How often each kind of fault was injected.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Faults(BTreeMap<Fault, u64>);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nodespace_protocol::ids::{DeviceId, LogId, OpHash};
 
 /// A check that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Failure {
     /// The invariant.
     pub check: &'static str,

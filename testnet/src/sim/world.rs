@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::crypto::KeyPair;
-use nodespace_protocol::ids::{NodeId, WorkspaceId};
+use nodespace_protocol::ids::WorkspaceId;
 
 use super::check;
 use super::device::{Device, Nature};
@@ -50,6 +50,22 @@ pub struct Totals {
     pub virtual_ms: u64,
 }
 
+impl Totals {
+    /// Adds the totals of another world.
+    pub fn add(&mut self, other: &Self) {
+        let sums = [
+            (&mut self.devices, other.devices),
+            (&mut self.ops, other.ops),
+            (&mut self.sessions, other.sessions),
+            (&mut self.frames, other.frames),
+            (&mut self.bytes, other.bytes),
+            (&mut self.events, other.events),
+            (&mut self.virtual_ms, other.virtual_ms),
+        ];
+        sums.into_iter().for_each(|(sum, value)| *sum += value);
+    }
+}
+
 /// How a world ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Outcome {
@@ -78,8 +94,6 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     pub(crate) totals: Totals,
     pub(crate) trace: Trace,
-    /// Nodes that hostile devices may aim at.
-    pub(crate) targets: Vec<NodeId>,
     failure: Option<Failure>,
     finished: bool,
 }
@@ -105,7 +119,6 @@ impl World {
             faults: Faults::default(),
             totals: Totals::default(),
             trace: Trace::new(print),
-            targets: Vec::new(),
             failure: None,
             finished: false,
         };

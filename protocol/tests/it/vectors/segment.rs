@@ -14,7 +14,7 @@ use crate::world::{Pen, at, attach, key, log, node, signed};
 const WORKSPACE: WorkspaceId = WorkspaceId([0xaa; 32]);
 
 fn pen(n: u8) -> Pen {
-    Pen { key: key(n), log: log(n), workspace: WORKSPACE, seq: 0, previous: None, timestamp: at(0), version: 0 }
+    Pen { log: log(n), workspace: WORKSPACE, seq: 0, previous: None, timestamp: at(0), version: 0 }
 }
 
 fn creation() -> Payload {
@@ -64,7 +64,7 @@ fn run() -> Segment {
 fn parents() -> Segment {
     let mut pen = pen(1);
     let first = pen.sign_off(Some(&node("page")), OpType::Create, creation().encode(), &[], under(&[OpHash([1; 32])]));
-    let mut foreign = |hash| Op { hash, header: Header { log: log(2), version: 40, ..first.header.clone() }, ..first.clone() };
+    let foreign = |hash| Op { hash, header: Header { log: log(2), version: 40, ..first.header.clone() }, ..first.clone() };
     let (by_hash, by_position) = (foreign(OpHash([0x44; 32])), foreign(at_position().1));
     let second = pen.op(&node("other"), OpType::Create, &creation(), &[]);
     pen.version = 40;

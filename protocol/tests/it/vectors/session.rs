@@ -50,7 +50,6 @@ fn comparisons() -> Vec<(&'static str, Message)> {
 
 fn transfers() -> Vec<(&'static str, Message)> {
     let mut pen = Pen {
-        key: key(1),
         log: log(1),
         workspace: nodespace_protocol::ids::WorkspaceId([0xaa; 32]),
         seq: 0,

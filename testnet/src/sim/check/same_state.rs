@@ -1,9 +1,10 @@
 //! I2: the same set of operations gives the same state, whatever the order of arrival, the batching, the crashes and the checkpoints.
 
 use nodespace_protocol::clock::Timestamp;
-use nodespace_protocol::op::Segment;
+use nodespace_protocol::ids::{NodeId, OpHash};
+use nodespace_protocol::op::{ParentRef, Segment};
 use nodespace_protocol::replica::{IngestError, LogRange, Replica};
-use nodespace_protocol::store::{MemoryStore, Record, Store};
+use nodespace_protocol::store::{MemoryStore, Record, Store, StoreError};
 
 use crate::sim::device::Nature;
 use crate::sim::world::World;
@@ -36,27 +37,70 @@ pub(crate) fn difference(world: &World, a: usize, b: usize) -> String {
 }
 
 fn first_difference<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) -> String {
-    let (left, right) = (dump(a), dump(b));
-    let differing = left.iter().zip(&right).find(|(left, right)| left != right);
-    match differing {
-        Some((left, right)) => format!("{left} against {right}"),
-        None if left.len() != right.len() => format!("{} nodes against {}", left.len(), right.len()),
-        None => "not in what applications see, but in the digest".to_owned(),
+    let (left, right) = (a.node_ids(), b.node_ids());
+    if left != right {
+        let one_sided = left.iter().filter(|id| !right.contains(id)).chain(right.iter().filter(|id| !left.contains(id)));
+        return format!("nodes that only one has: {:?}", one_sided.take(5).collect::<Vec<_>>());
     }
+    for id in &left {
+        let differing: Vec<String> = fields(a, id)
+            .into_iter()
+            .zip(fields(b, id))
+            .filter(|(left, right)| left != right)
+            .map(|((name, left), (_, right))| format!("{name} {left} against {right}"))
+            .collect();
+        if !differing.is_empty() {
+            return format!("node {id}: {}", differing.join("; "));
+        }
+    }
+    "not in what applications see, but in the digest".to_owned()
 }
 
-/// Everything an application sees of every node.
-fn dump<S: Store>(replica: &Replica<S>) -> Vec<String> {
-    let describe = |id| {
-        let view = replica.view(id).map(|view| serde_json::to_string(&view).unwrap_or_default()).unwrap_or_default();
-        let children = replica.tree().children(Some(id)).len();
-        let conflicts = replica.conflicts_of(id).unwrap_or_default();
-        let conflicts: Vec<String> =
-            conflicts.iter().map(|found| format!("{}:{:?}", found.conflict.id.short(), found.conflict.status)).collect();
-        let heads: Vec<String> = replica.node(id).map(|state| state.heads().iter().map(|head| head.stamp.hash.short()).collect()).unwrap_or_default();
-        format!("{view} with {children} children, heads {heads:?}, conflicts {conflicts:?}")
-    };
-    replica.node_ids().iter().map(describe).collect()
+/// Everything of a node that can be seen, by name.
+fn fields<S: Store>(replica: &Replica<S>, id: &NodeId) -> Vec<(&'static str, String)> {
+    let Ok(view) = replica.view(id) else { return Vec::new() };
+    let heads: Vec<String> = replica
+        .node(id)
+        .map(|state| state.heads().iter().map(|head| describe(replica, &head.stamp.hash)).collect())
+        .unwrap_or_default();
+    let mut conflicts: Vec<String> = replica
+        .conflicts_of(id)
+        .unwrap_or_default()
+        .iter()
+        .map(|found| format!("{}:{}:{:?}", found.conflict.field, found.conflict.id.short(), found.conflict.status))
+        .collect();
+    conflicts.sort_unstable();
+    let mut heads = heads;
+    heads.sort_unstable();
+    vec![
+        ("type", view.node_type),
+        ("content", format!("{:?}", view.content)),
+        ("parent", format!("{:?}", view.parent_id)),
+        ("sibling", format!("{:?}", view.before_sibling_id)),
+        ("children", format!("{:?}", replica.tree().children(Some(id)))),
+        ("created", format!("{:?}", view.created_at)),
+        ("modified", format!("{:?}", view.modified_at)),
+        ("mentions", format!("{:?}", view.mentions)),
+        ("metadata", view.metadata.to_string()),
+        ("deleted", view.deleted.to_string()),
+        ("heads", heads.join(" | ")),
+        ("conflicts", conflicts.join(" | ")),
+    ]
+}
+
+/// An operation in a few words.
+fn describe<S: Store>(replica: &Replica<S>, hash: &OpHash) -> String {
+    let Ok(Some(op)) = replica.op(hash) else { return hash.short() };
+    let header = &op.header;
+    let parents: Vec<String> = header
+        .parents
+        .iter()
+        .map(|parent| match parent {
+            ParentRef::Own(distance) => format!("-{distance}"),
+            ParentRef::Other(hash) => hash.short(),
+        })
+        .collect();
+    format!("{} {:?} {}:{} parents [{}]", hash.short(), header.kind, header.log, header.seq, parents.join(" "))
 }
 
 /// All members equal; one opened anew, with and without its checkpoint, equal; one fed in another order, equal.
@@ -114,7 +158,7 @@ fn shuffled(world: &mut World, device: usize) {
     if fresh.frontier_digest() != frontier {
         return world.fail("I2", format!("what device {device} holds, taken in another order, ends elsewhere"));
     }
-    compare(world, device, Ok(fresh), digest, "fed in another order");
+    compare(world, device, Ok::<_, StoreError>(fresh), digest, "fed in another order");
 }
 
 /// Everything a device holds, in runs of random length.
@@ -124,7 +168,7 @@ fn pieces(world: &mut World, device: usize) -> Vec<Segment> {
     let mut segments = Vec::new();
     for (log, entry) in replica.logs().iter() {
         for branch in entry.leaves() {
-            let last = entry.branches()[branch].effective_seq();
+            let last = entry.branches()[branch].last_seq();
             let mut after = 0;
             while after < last {
                 let through = (after + dice.between(1, 40)).min(last);

@@ -1,7 +1,7 @@
 //! A stranger that sends what waits for something that never comes, and plain rubbish.
 
-use nodespace_protocol::ids::{LogId, OpHash};
-use nodespace_protocol::op::{OpType, ParentRef, Payload};
+use nodespace_protocol::ids::{LogId, NodeId, OpHash};
+use nodespace_protocol::op::{OpType, ParentRef, Payload, Segment};
 
 use super::craft::Craft;
 use crate::sim::check;
@@ -16,24 +16,26 @@ pub(super) fn act(world: &mut World, device: usize) {
     let Some(victim) = world.dice.pick(&victims).copied() else { return };
     world.count(Fault::Flood);
     world.note(format_args!("device {device} floods {victim}"));
+    let mut segment = orphan(world, device, victim);
     for _ in 0..SEGMENTS {
-        let bytes = if world.dice.chance(100) { world.dice.bytes::<200>().to_vec() } else { orphan(world, device, victim) };
+        segment.first_seq = world.dice.between(2, 1 << 40);
+        segment.previous_prefix = world.dice.bytes();
+        let bytes = if world.dice.chance(100) { world.dice.bytes::<200>().to_vec() } else { segment.encode() };
         world.gossip(device, victim, &bytes);
     }
     check::bounds::pending(world, victim);
 }
 
 /// A segment in a member's name whose predecessor, parent or membership nobody has.
-fn orphan(world: &mut World, device: usize, victim: usize) -> Vec<u8> {
+fn orphan(world: &mut World, device: usize, victim: usize) -> Segment {
     let log = if world.dice.chance(800) { world.devices[victim].log() } else { LogId { device: world.devices[device].id(), epoch: 7 } };
-    let node = world.targets.first().cloned();
     let unknown = OpHash(world.dice.bytes());
     let craft = Craft {
         log,
         seq: world.dice.between(2, 1 << 40),
         previous: Some(OpHash(world.dice.bytes())),
         kind: OpType::Update,
-        node: node.or_else(|| nodespace_protocol::ids::NodeId::parse("flood").ok()),
+        node: NodeId::parse("flood").ok(),
         timestamp: world.true_time(),
         version: world.dice.between(2, 1 << 50),
         parents: vec![ParentRef::Other(unknown)],
@@ -41,7 +43,5 @@ fn orphan(world: &mut World, device: usize, victim: usize) -> Vec<u8> {
         cut: world.dice.chance(500).then(|| vec![unknown]),
         payload: Payload { node_type: Some("flood".into()), ..Payload::default() },
     };
-    let (hash, segment) = craft.segment(&world.workspace, &world.devices[device].key);
-    world.ledger.forged.insert(hash, "it was made by a stranger out of nothing");
-    segment.encode()
+    craft.segment(&world.workspace, &world.devices[device].key).1
 }

@@ -69,11 +69,12 @@ fn go_on(world: &mut World, device: usize) {
 /// Hands everything it has written since to some of the others.
 fn send_last(world: &mut World, device: usize) {
     let state = &mut world.devices[device];
+    let log = state.log();
     let Some(replica) = state.replica.as_mut() else { return };
     if replica.commit().is_err() {
         return;
     }
-    let held = replica.logs().get(&state.log()).map_or(0, |log| log.last_seq());
+    let held = replica.logs().get(&log).map_or(0, |log| log.last_seq());
     let after = std::mem::replace(&mut state.gossiped, held);
     for seq in after + 1..=held {
         if let Some(bytes) = world.single(device, seq) {

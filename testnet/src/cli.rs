@@ -1,0 +1,82 @@
+//! The command line: what can be said, and how failures are told. Each command has its own file.
+
+pub mod demo;
+pub mod mutants;
+pub mod sim;
+pub mod trace;
+
+use std::io::{self, Write as _};
+
+/// Proves that NodeSpace devices converge, and shows it.
+#[derive(Debug, clap::Parser)]
+#[command(name = "nodespace-testnet", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Show three people working together, apart and together again, on real text.
+    Demo(demo::DemoArguments),
+    /// Replay an editing trace and give the verdict, with time, memory and bytes.
+    Trace(trace::TraceArguments),
+    /// Simulate worlds of devices with faults and hostile peers, and check that they converge.
+    Sim(sim::SimArguments),
+    /// Break one rule of the protocol after another, and check that the simulator notices each.
+    Mutants(mutants::MutantsArguments),
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// When something was found, or could not be done.
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let out = &mut io::stdout().lock();
+    match &arguments.command {
+        Command::Demo(arguments) => demo::run(arguments, out),
+        Command::Trace(arguments) => trace::run(arguments, out),
+        Command::Sim(arguments) => sim::run(arguments, out),
+        Command::Mutants(arguments) => mutants::run(arguments, out),
+    }
+}
+
+/// Whether a command only failed because nobody reads its output any more.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Tells a failure and its causes on standard error.
+pub fn report(error: &anyhow::Error) {
+    // When even standard error is closed, the exit code is all that can be told.
+    writeln!(io::stderr(), "nodespace-testnet: {error:#}").ok();
+}
+
+/// A range as `A..B`, or a single number `A`.
+pub(crate) fn parse_range(text: &str) -> Result<(u64, u64), String> {
+    let number = |part: &str| part.trim().parse::<u64>().map_err(|error| format!("`{part}` is no number: {error}"));
+    match text.split_once("..") {
+        Some((low, high)) => Ok((number(low)?, number(high)?)),
+        None => number(text).map(|one| (one, one)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn verify_cli() {
+        super::Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn ranges_are_read() {
+        assert_eq!(super::parse_range("3..20"), Ok((3, 20)));
+        assert_eq!(super::parse_range("7"), Ok((7, 7)));
+        assert!(super::parse_range("a..b").is_err());
+    }
+}
