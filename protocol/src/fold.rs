@@ -33,25 +33,36 @@ pub(crate) struct Context<'a, S> {
     pub(crate) membership: &'a Membership,
     /// The strategy for text, when the workspace has only ever had one.
     pub(crate) text_strategy: Option<ResolutionStrategy>,
-    /// Text length in scalars after operations that came after everything known then, by operation.
+    /// Text lengths that merges start from.
     pub(crate) text_lens: &'a TextLens,
 }
 
-/// Text length after an operation, by operation; only those that once were a node's only head.
+/// The length in scalars of the text that an operation came upon, by operation, for those that came after everything known then. Of
+/// the operations right above a version that everything later descends from, the one folded first is among them: so the length of
+/// the text at that version is known when a merge is to start from it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextLens(Vec<u32>);
 
 impl TextLens {
-    pub(crate) fn set(&mut self, index: OpIndex, len: u32) {
+    /// `None`: the operation did not come after everything. Kept as length + 1, so that zero stands for that.
+    pub(crate) fn set(&mut self, index: OpIndex, len: Option<u32>) {
         let at = index.0 as usize;
         if self.0.len() <= at {
+            if len.is_none() {
+                return;
+            }
             self.0.resize(at + 1, 0);
         }
-        self.0[at] = len;
+        self.0[at] = len.map_or(0, |len| len.saturating_add(1));
     }
 
-    pub(crate) fn get(&self, index: OpIndex) -> u32 {
-        self.0.get(index.0 as usize).copied().unwrap_or(0)
+    fn get(&self, index: OpIndex) -> Option<u32> {
+        self.0.get(index.0 as usize)?.checked_sub(1)
+    }
+
+    /// The length of the text at a window's base.
+    pub(crate) fn at_base(&self, window: &crate::graph::Window) -> Option<u32> {
+        if window.base.is_empty() { Some(0) } else { window.bottoms().find_map(|entry| self.get(entry.index)) }
     }
 
     pub(crate) fn raw(&self) -> &[u32] {

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::ids::OpHash;
 use crate::log::LogTable;
-use crate::op::{Op, ParentRef};
+use crate::op::{Op, PARENTS_MAX, ParentRef};
 use crate::store::{OpIndex, Store, StoreError};
 
 /// The parents of an operation that is in the store.
@@ -49,16 +49,21 @@ pub(crate) struct WindowOp {
     pub(crate) parents: SmallVec<[usize; 2]>,
 }
 
-/// All operations of a node since one that everything after descends from.
+/// All operations of a node since a version that every one of them descends from.
 #[derive(Debug, Clone)]
 pub(crate) struct Window {
-    /// The operation below the window; `None` when the walk reached the beginning.
-    pub(crate) base: Option<(OpIndex, Arc<Op>)>,
+    /// The heads of that version; empty when the walk reached the beginning.
+    pub(crate) base: Parents,
     /// In the order (version, hash): parents first.
     pub(crate) ops: Vec<WindowOp>,
 }
 
 impl Window {
+    /// The operations that have no parent within the window: they stand right on the base.
+    pub(crate) fn bottoms(&self) -> impl Iterator<Item = &WindowOp> {
+        self.ops.iter().filter(|entry| entry.parents.is_empty())
+    }
+
     /// The places in the window of operations given by index; the base is left out.
     pub(crate) fn places(&self, indices: &[OpIndex]) -> Vec<usize> {
         let by_index: BTreeMap<OpIndex, usize> = self.ops.iter().enumerate().map(|(place, op)| (op.index, place)).collect();
@@ -158,12 +163,12 @@ impl<'a, S: Store> Graph<'a, S> {
             }
         }
         let mut found: Vec<(OpIndex, Arc<Op>, Parents)> = Vec::new();
-        let mut base = None;
+        let mut base = Parents::new();
         let mut rooted = false;
         while let Some(next) = queue.pop() {
             let op = self.store.op(next.index)?;
             if queue.is_empty() && !rooted && is_base(&op) {
-                base = Some((next.index, op));
+                base.push(next.index);
                 break;
             }
             let parents = self.parents(next.index, &op)?;
@@ -175,6 +180,80 @@ impl<'a, S: Store> Graph<'a, S> {
             }
             found.push((next.index, op, parents));
         }
+        Ok(Window::new(base, found))
+    }
+
+    /// The window above the latest version that lies in the past of every side; a side is given by its heads. What all sides share
+    /// further down is not looked at: the walk is as long as what is concurrent.
+    ///
+    /// The version is found when what is still queued is among the parents of every operation passed that has no passed parent:
+    /// then everything passed descends from all of it (a critical version in Eg-walker's words).
+    pub(crate) fn window_above(&self, tips: &[OpIndex], sides: &[&[OpIndex]]) -> Result<Window, StoreError> {
+        let mut queue = BinaryHeap::new();
+        let mut queued: BTreeSet<OpIndex> = BTreeSet::new();
+        let mut waiting: BTreeSet<OpIndex> = BTreeSet::new();
+        let mut bottoms = Bottoms::default();
+        for side in sides {
+            bottoms.push(side);
+        }
+        for tip in tips.iter().chain(sides.iter().copied().flatten()) {
+            if queued.insert(*tip) {
+                waiting.insert(*tip);
+                queue.push(self.next(*tip)?);
+            }
+        }
+        let mut found: Vec<(OpIndex, Arc<Op>, Parents)> = Vec::new();
+        while !(waiting.len() <= PARENTS_MAX && bottoms.all_rest_on(&waiting)) {
+            let Some(next) = queue.pop() else { break };
+            waiting.remove(&next.index);
+            bottoms.pass(next.index);
+            let op = self.store.op(next.index)?;
+            let parents = self.parents(next.index, &op)?;
+            bottoms.push(&parents);
+            for parent in &parents {
+                if queued.insert(*parent) {
+                    waiting.insert(*parent);
+                    queue.push(self.next(*parent)?);
+                }
+            }
+            found.push((next.index, op, parents));
+        }
+        Ok(Window::new(waiting.into_iter().collect(), found))
+    }
+}
+
+/// Operations that were passed and none of whose parents was.
+#[derive(Default)]
+struct Bottoms {
+    parents: BTreeMap<usize, Parents>,
+    children: BTreeMap<OpIndex, Vec<usize>>,
+    pushed: usize,
+}
+
+impl Bottoms {
+    fn push(&mut self, parents: &[OpIndex]) {
+        for parent in parents {
+            self.children.entry(*parent).or_default().push(self.pushed);
+        }
+        self.parents.insert(self.pushed, parents.into());
+        self.pushed += 1;
+    }
+
+    /// An operation is passed: its children rest on it now.
+    fn pass(&mut self, index: OpIndex) {
+        for child in self.children.remove(&index).unwrap_or_default() {
+            self.parents.remove(&child);
+        }
+    }
+
+    fn all_rest_on(&self, waiting: &BTreeSet<OpIndex>) -> bool {
+        self.parents.values().all(|parents| waiting.iter().all(|index| parents.contains(index)))
+    }
+}
+
+impl Window {
+    /// From operations in the order they were passed.
+    fn new(base: Parents, mut found: Vec<(OpIndex, Arc<Op>, Parents)>) -> Self {
         found.reverse();
         let places: BTreeMap<OpIndex, usize> = found.iter().enumerate().map(|(place, (index, ..))| (*index, place)).collect();
         let ops = found.into_iter().map(|(index, op, parents)| WindowOp {
@@ -182,6 +261,6 @@ impl<'a, S: Store> Graph<'a, S> {
             op,
             parents: parents.iter().filter_map(|parent| places.get(parent).copied()).collect(),
         });
-        Ok(Window { base, ops: ops.collect() })
+        Self { base, ops: ops.collect() }
     }
 }

@@ -39,4 +39,4 @@ pub use operation::{Node, OperationData, OperationType, SyncOperation, ViewError
 pub use packet::{Cursor, PacketSegment, Sender, SyncPacket};
 pub use response::{Checkpoint, SyncResponse};
 pub use security::{AuthenticatedUser, Authority, Authors, Offline, SecurityError, SyncSecurity};
-pub use source::ViewSource;
+pub use source::{Neighbours, ViewSource};

@@ -2,6 +2,8 @@
 
 use nodespace_protocol::compress::{CompressionType, compress};
 use nodespace_protocol::ids::unhex;
+use nodespace_protocol::op::Segment;
+use nodespace_protocol::session::Message;
 
 /// The bytes of the cases in one file of golden vectors. A file that cannot be read is no seed.
 fn cases(file: &str) -> Vec<Vec<u8>> {
@@ -29,8 +31,15 @@ vectors! {
     runs = "run": "Segments of one small workspace.",
     tickets = "ticket": "Texts of tickets.",
     vectors = "vector": "Quantised vectors.",
-    messages = "session": "Session messages.",
     deltas = "delta": "JSON texts of content deltas.",
+}
+
+/// Session messages; also a frame of segments large enough to be compressed.
+pub fn messages() -> Vec<Vec<u8>> {
+    let mut messages = cases(include_str!("../../tests/vectors/session.json"));
+    let segments = runs().iter().filter_map(|bytes| Segment::decode(bytes).ok()).collect();
+    messages.push(Message::Segments(segments).encode());
+    messages
 }
 
 /// Frames of gzip.

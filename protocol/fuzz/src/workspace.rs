@@ -254,7 +254,8 @@ impl Pen {
         }
         parents.sort_unstable();
         parents.dedup();
-        let version_of = |parent: &ParentRef| self.known.iter().find(|(hash, ..)| *parent == ParentRef::Other(*hash)).map(|(_, _, version)| *version);
+        let version_of =
+            |parent: &ParentRef| self.known.iter().find(|(hash, ..)| *parent == ParentRef::Other(*hash)).map(|(_, _, version)| *version);
         let greatest = parents.iter().filter_map(version_of).max();
         wire.version = wire.version.max(greatest.map_or(0, |version| version + 1));
         wire.parent_version = greatest;
@@ -287,5 +288,27 @@ impl Pen {
             payload: BlobRef { hash: payload_hash(&wire.payload), len: wire.payload.len() as u32, encryption: wire.encryption },
             attachment: wire.attachment.as_ref().map(|(blob, _)| *blob),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The target is worth something only if much of what it signs is taken.
+    #[test]
+    fn resigned_seeds_are_taken() {
+        let (mut signed, mut taken, mut changed) = (0, 0, 0);
+        for seed in crate::seeds::scripts() {
+            let mut replica = open();
+            let before = replica.state_digest();
+            for segment in script(&seed) {
+                signed += 1;
+                taken += usize::from(take(&mut replica, &segment));
+            }
+            changed += usize::from(replica.state_digest() != before);
+        }
+        eprintln!("{signed} segments signed, {taken} taken, {changed} scripts changed the state");
+        assert!(taken * 2 > signed && changed > 5, "{signed} segments signed, {taken} taken, {changed} scripts changed the state");
     }
 }

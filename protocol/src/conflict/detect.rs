@@ -40,7 +40,8 @@ pub(crate) fn detect<S: Store>(context: &Context<'_, S>, sides: &[OpIndex], poli
     if sides.len() < 2 {
         return Ok(Vec::new());
     }
-    let window = context.graph.window(&sides, |_| true)?;
+    let each: Vec<&[OpIndex]> = sides.iter().map(std::slice::from_ref).collect();
+    let window = context.graph.window_above(&sides, &each)?;
     let heads = window.places(&sides);
     if heads.len() < sides.len() {
         // One side is in another's past: a writer named a parent it need not have. Nothing met there.
@@ -155,7 +156,7 @@ impl<S: Store> Meeting<'_, S> {
         if texts.iter().any(|entry| matches!(entry.payload.text, Some(TextChange::Replace(_)))) {
             return Ok(false);
         }
-        let base_len = self.window.base.as_ref().map_or(0, |(index, _)| self.context.text_lens.get(*index));
+        let Some(base_len) = self.context.text_lens.at_base(self.window) else { return self.collides_after_replacement() };
         let mut merge = TextMerge::new(base_len);
         for entry in &self.window.ops {
             let change = crate::fold::text::change_of(self.context, entry.index, &entry.op)?;

@@ -13,6 +13,7 @@ use super::{Context, NodeState};
 use crate::conflict::ResolutionStrategy;
 use crate::delta::TextChange;
 use crate::fold::step::Incoming;
+use crate::graph::Parents;
 use crate::ids::OpHash;
 use crate::op::{Op, OpType};
 use crate::store::{OpIndex, Store, StoreError};
@@ -29,7 +30,7 @@ pub(crate) enum OpenText {
         merge: TextMerge<OpHash>,
         events: BTreeMap<OpIndex, EventIndex>,
         /// What lies below: parents that are not events stand for it.
-        base: Option<OpIndex>,
+        base: Parents,
     },
     /// Anything else: computed from the node's graph when it is asked for.
     Whole,
@@ -51,9 +52,7 @@ impl NodeState {
         open: &mut Option<Box<OpenText>>,
     ) -> Result<TextStep, StoreError> {
         if incoming.after_all {
-            if open.is_some() {
-                self.close_text(context, open)?;
-            }
+            self.close_text(context, open)?;
             if self.heads.len() > 1 && context.text_strategy != Some(ResolutionStrategy::OperationalTransform) {
                 let strategy = context.text_strategy_of(incoming.index, &incoming.op);
                 self.set_text(text_strategy::text_at(context, &self.head_indices(), strategy)?.text);
@@ -140,11 +139,8 @@ impl NodeState {
         if context.text_strategy != Some(ResolutionStrategy::OperationalTransform) || incoming.parents.is_empty() {
             return Ok(OpenText::Whole);
         }
-        let mut tips = self.head_indices();
-        tips.extend_from_slice(&incoming.parents);
-        let window = context.graph.window(&tips, |_| true)?;
-        let base = window.base.as_ref().map(|(index, _)| *index);
-        let base_len = base.map_or(0, |index| context.text_lens.get(index));
+        let window = context.graph.window_above(&self.head_indices(), &[&incoming.parents])?;
+        let Some(base_len) = context.text_lens.at_base(&window) else { return Ok(OpenText::Whole) };
         let mut merge = TextMerge::new(base_len);
         let mut events = BTreeMap::new();
         for op in &window.ops {
@@ -158,7 +154,7 @@ impl NodeState {
             events.insert(op.index, event);
         }
         merge.merge(&mut Ignore);
-        Ok(OpenText::Edits { merge, events, base })
+        Ok(OpenText::Edits { merge, events, base: window.base })
     }
 }
 
@@ -168,8 +164,11 @@ impl OpenText {
         match self {
             Self::Whole => true,
             Self::Edits { events, base, .. } => {
-                let known = |parent: &OpIndex| events.contains_key(parent) || Some(*parent) == *base;
-                !incoming.parents.is_empty() && incoming.parents.iter().all(known)
+                // Above the base: an event among its parents, or all of the base.
+                let above = incoming.parents.iter().any(|parent| events.contains_key(parent));
+                let known = |parent: &OpIndex| events.contains_key(parent) || base.contains(parent);
+                let rests = above || base.iter().all(|index| incoming.parents.contains(index));
+                !incoming.parents.is_empty() && rests && incoming.parents.iter().all(known)
             }
         }
     }

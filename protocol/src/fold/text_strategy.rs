@@ -87,8 +87,8 @@ impl Evaluation {
         };
         let mut window = context.graph.window(heads, whole)?;
         let mut base_text = None;
-        if let Some((index, op)) = &window.base {
-            match change_of(context, *index, op)? {
+        if let Some(index) = window.base.first() {
+            match change_of(context, *index, &*context.graph.op(*index)?)? {
                 Some(TextChange::Replace(text)) => base_text = Some(text),
                 // It has no effect after all: start from the beginning.
                 _ => window = context.graph.window(heads, |_| false)?,

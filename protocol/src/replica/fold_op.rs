@@ -160,10 +160,11 @@ impl<S: Store> Replica<S> {
         let incoming = Incoming { index, op: Arc::clone(op), parents, after_all, effective };
         let mut open = self.open_texts.remove(&slot);
         let entry: &mut Slot = self.nodes.get_mut(slot);
-        let applied = entry.state.apply(&context!(self), &incoming, &mut open)?;
         if after_all {
-            self.text_lens.set(index, entry.state.chars);
+            entry.state.close_text(&context!(self), &mut open)?;
         }
+        self.text_lens.set(index, after_all.then_some(entry.state.chars));
+        let applied = entry.state.apply(&context!(self), &incoming, &mut open)?;
         let node = entry.id.clone();
         if applied.text_pending {
             self.texts_pending.insert(slot);

@@ -132,7 +132,8 @@ impl<S: Store> Replica<S> {
     /// When one of the operations is not one of the node's.
     pub fn common_heads(&self, id: &NodeId, ops: &[OpHash]) -> Result<Vec<OpHash>, WriteError> {
         let sides = self.indices_of(id, &ops[..ops.len().min(detect::SIDES_MAX)])?;
-        let window = self.graph().window(&sides, |_| true)?;
+        let each: Vec<&[OpIndex]> = sides.iter().map(std::slice::from_ref).collect();
+        let window = self.graph().window_above(&sides, &each)?;
         let everybody = u64::MAX.checked_shr(64 - sides.len() as u32).unwrap_or(0);
         let mut seen_by = vec![0_u64; window.ops.len()];
         for (side, index) in sides.iter().enumerate() {
@@ -151,7 +152,7 @@ impl<S: Store> Replica<S> {
             }
         }
         if heads.is_empty() {
-            heads.extend(window.base.map(|(_, base)| base.hash));
+            heads.extend(window.base.iter().map(|index| self.hash_of(*index)));
         }
         heads.sort_unstable();
         Ok(heads)
@@ -213,11 +214,13 @@ impl<S: Store> Replica<S> {
             let context = Context { text_lens: &lens, ..context!(self) };
             let effective = context.payload_of(entry.index, &entry.op)?.is_some();
             let after_all = state.heads.iter().all(|head| parents.contains(&head.op));
+            if after_all {
+                state.close_text(&context, &mut open)?;
+            }
+            lens.set(entry.index, after_all.then_some(state.chars));
+            let context = Context { text_lens: &lens, ..context!(self) };
             let op = std::sync::Arc::clone(&entry.op);
             state.apply(&context, &Incoming { index: entry.index, op, parents, after_all, effective }, &mut open)?;
-            if after_all {
-                lens.set(entry.index, state.chars);
-            }
         }
         let context = Context { text_lens: &lens, ..context!(self) };
         state.close_text(&context, &mut open)?;

@@ -413,6 +413,12 @@ impl<S: Store> Replica<S> {
         let seq = self.next_seq(log);
         let heads = self.membership.heads().to_vec();
         let cut = self.cut_for(draft.kind, log, seq, &heads);
+        // A change of the workspace takes effect however far ahead its author's clock was; it must not drag ours along.
+        let near = now.plus_ms(crate::clock::AHEAD_MS_MAX);
+        let after = after.filter(|after| draft.node.is_some() || *after <= near);
+        if self.clocks.version() == u64::MAX {
+            return Err(WriteError::Invalid("a member's operation has used up the versions; nothing can come after it"));
+        }
         let (timestamp, version) = self.clocks.tick(now, after.unwrap_or_default());
         let attachment = draft.attachment;
         let header = Header {

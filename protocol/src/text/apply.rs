@@ -26,7 +26,7 @@ pub struct DoesNotFit {
 /// # Errors
 /// When any of them does not fit; the text is then unchanged.
 pub fn apply_patches(text: &mut String, patches: &[TextPatch]) -> Result<(), DoesNotFit> {
-    check(text, patches)?;
+    let chars = check(text, patches)?;
     if text.len().saturating_mul(patches.len()) > WALK_BYTES_MAX && patches.len() > 1 {
         let mut buffer = GapBuffer::from(text.as_str());
         for patch in patches {
@@ -35,18 +35,22 @@ pub fn apply_patches(text: &mut String, patches: &[TextPatch]) -> Result<(), Doe
         *text = buffer.to_string();
         return Ok(());
     }
+    // In a text of ASCII alone positions are byte offsets: no walk.
+    let mut ascii = chars == text.len() as u64;
     for patch in patches {
-        let start = byte_at(text, 0, patch.position);
-        let end = byte_at(text, start, patch.delete);
+        let start = byte_at(text, 0, patch.position, ascii);
+        let end = byte_at(text, start, patch.delete, ascii);
         text.replace_range(start..end, &patch.insert);
+        ascii &= patch.insert.is_ascii();
     }
     Ok(())
 }
 
-/// Whether every patch fits, by lengths alone.
-fn check(text: &str, patches: &[TextPatch]) -> Result<(), DoesNotFit> {
+/// Whether every patch fits, by lengths alone; answers the length of the text before.
+fn check(text: &str, patches: &[TextPatch]) -> Result<u64, DoesNotFit> {
     let count = |text: &str| u64::try_from(text.chars().count()).unwrap_or(u64::MAX);
-    let mut len = count(text);
+    let chars = count(text);
+    let mut len = chars;
     for (number, patch) in patches.iter().enumerate() {
         let end = u64::from(patch.position) + u64::from(patch.delete);
         if end > len {
@@ -54,12 +58,15 @@ fn check(text: &str, patches: &[TextPatch]) -> Result<(), DoesNotFit> {
         }
         len = len - u64::from(patch.delete) + count(&patch.insert);
     }
-    Ok(())
+    Ok(chars)
 }
 
 /// The byte offset `chars` characters after byte offset `from`, or the end of the text.
-fn byte_at(text: &str, from: usize, chars: u32) -> usize {
-    let rest = &text[from..];
+fn byte_at(text: &str, from: usize, chars: u32, ascii: bool) -> usize {
     let chars = usize::try_from(chars).unwrap_or(usize::MAX);
+    if ascii {
+        return from.saturating_add(chars).min(text.len());
+    }
+    let rest = &text[from..];
     from + rest.char_indices().nth(chars).map_or(rest.len(), |(byte, _)| byte)
 }

@@ -1,7 +1,7 @@
 //! Packets as bytes: JSON or CBOR, uncompressed, gzip or zstd, read within bounds.
 //!
 //! There is no envelope. As in HTTP, the content type says the encoding and the content encoding the compression; and since
-//! the first bytes of the five forms differ, a file says it by itself ([`Framing::detect`]).
+//! the first bytes of the five forms differ, a file says it by itself ([`decode_any`]).
 //!
 //! Reading goes from cheap to dear, and nothing is allocated by a length that the data only declares:
 //!

@@ -6,7 +6,8 @@
 //!
 //! The document takes only operations of the packet's own user. Here any member may carry what another member signed
 //! ([`Authors::Anybody`]), because otherwise changes would be lost with a device that never reaches the relay; the signature says
-//! whose they are. What is authentic but cannot be read (a newer program's, or encrypted) is passed: refusing it would cut its author's log in two.
+//! whose they are. What is authentic but cannot be read (a newer program's, or encrypted) is passed: refusing it would cut its
+//! author's log in two.
 
 use super::consistency::{ConsistencyError, VerifiedSegment};
 use super::packet::{PACKET_OPERATIONS_MAX, SyncPacket};

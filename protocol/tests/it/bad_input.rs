@@ -540,3 +540,21 @@ fn a_workspace_operation_that_cannot_be_read_is_refused() {
     let op = Pen::of(&owner, 1, at(50)).sign_off(None, OpType::Workspace, vec![0xa1, 0x0a, 0x81, 0x18, 0x63], &parents, |_| {});
     assert!(matches!(refuse(&mut owner, &signed(&key(1), &[op]), at(60)), Refusal::Workspace(_)));
 }
+
+/// A member signs an operation with the greatest version there is. Every later version would have to be greater. Today that ends writing
+/// for everybody who holds it, with an error and not with a panic or a broken log.
+#[test]
+fn the_greatest_version_is_answered_with_an_error() {
+    let (mut owner, mut editor, page) = pair();
+    let mut pen = editors_pen(&mut editor);
+    meet(&mut owner, &mut editor, at(60));
+    let parent = op(&owner, &page);
+    let greatest = pen.sign_off(Some(&node("page")), OpType::Update, edit(5, 0, "!").encode(), &[&parent], |header| {
+        header.version = u64::MAX;
+    });
+    assert_eq!(take(&mut owner, &signed(&key(2), &[greatest]), at(70)).stored, 1);
+    assert_eq!(owner.view(&node("page")).unwrap().content, "hello!");
+    let before = owner.frontier_digest();
+    assert!(owner.set_text(at(80), &node("page"), "hello?").is_err());
+    assert_eq!(owner.frontier_digest(), before, "nothing was written");
+}

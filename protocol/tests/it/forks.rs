@@ -16,7 +16,8 @@ fn forked() -> (Device, [Segment; 2]) {
     meet(&mut owner, &mut editor, at(30));
     let mut branches = Vec::new();
     for (name, ms) in [("left", 40), ("right", 50)] {
-        let mut copy = nodespace_protocol::replica::Replica::open(owner.workspace(), editor.store().clone(), Some(author(2)), at(35)).unwrap();
+        let mut copy =
+            nodespace_protocol::replica::Replica::open(owner.workspace(), editor.store().clone(), Some(author(2)), at(35)).unwrap();
         write_node(&mut copy, name, name, at(ms));
         write_node(&mut copy, &format!("{name} again"), name, at(ms + 1));
         branches.extend(segments(&mut copy, &owner));

@@ -139,14 +139,18 @@ fn metadata() -> impl Strategy<Value = Value> {
 }
 
 fn text_change() -> impl Strategy<Value = TextChange> {
-    let patch = (any::<u32>(), any::<u32>(), ".{0,12}").prop_map(|(position, delete, insert)| TextPatch::new(position, delete, insert.as_str()));
+    let patch =
+        (any::<u32>(), any::<u32>(), ".{0,12}").prop_map(|(position, delete, insert)| TextPatch::new(position, delete, insert.as_str()));
     prop_oneof![".{0,200}".prop_map(TextChange::Replace), vec(patch, 0..12).prop_map(TextChange::Edits)]
 }
 
 fn place() -> impl Strategy<Value = Place> {
     let anchor = prop_oneof![Just(PlaceAnchor::Start), any::<u64>().prop_map(PlaceAnchor::Own), hash().prop_map(PlaceAnchor::Other)];
-    (option::of(node_id()), anchor, any::<bool>())
-        .prop_map(|(parent, anchor, right)| Place { parent, anchor, side: if right { Side::Right } else { Side::Left } })
+    (option::of(node_id()), anchor, any::<bool>()).prop_map(|(parent, anchor, right)| Place {
+        parent,
+        anchor,
+        side: if right { Side::Right } else { Side::Left },
+    })
 }
 
 fn note() -> impl Strategy<Value = EmbeddingNote> {
@@ -155,7 +159,14 @@ fn note() -> impl Strategy<Value = EmbeddingNote> {
 
 fn payload() -> impl Strategy<Value = (OpType, Payload)> {
     let resolves = || vec(any::<[u8; 32]>().prop_map(ConflictId), 0..3);
-    let update = (option::of(text_change()), option::of("[a-z]{1,20}"), option::of(metadata()), vec(node_id(), 0..4), option::of(note()), resolves())
+    let update = (
+        option::of(text_change()),
+        option::of("[a-z]{1,20}"),
+        option::of(metadata()),
+        vec(node_id(), 0..4),
+        option::of(note()),
+        resolves(),
+    )
         .prop_map(|(text, node_type, metadata, mentions, embedding, resolves)| {
             let mentions_removed = mentions.iter().take(1).cloned().collect();
             Payload { text, node_type, metadata, mentions_added: mentions, mentions_removed, embedding, resolves, ..Payload::default() }
@@ -167,7 +178,8 @@ fn payload() -> impl Strategy<Value = (OpType, Payload)> {
         metadata,
         ..Payload::default()
     });
-    let delete = (any::<bool>(), resolves()).prop_map(|(soft, resolves)| Payload { soft_delete: Some(soft), resolves, ..Payload::default() });
+    let delete =
+        (any::<bool>(), resolves()).prop_map(|(soft, resolves)| Payload { soft_delete: Some(soft), resolves, ..Payload::default() });
     let moved = (place(), resolves()).prop_map(|(place, resolves)| Payload { place: Some(place), resolves, ..Payload::default() });
     prop_oneof![
         create.prop_map(|payload| (OpType::Create, payload)),

@@ -10,9 +10,7 @@ use nodespace_protocol::ids::{LogId, NodeId, OpHash, WorkspaceId};
 use nodespace_protocol::log::Head;
 use nodespace_protocol::membership::{Certificate, Role, Ticket};
 use nodespace_protocol::op::segment::{PREFIX_BYTES, WireOp};
-use nodespace_protocol::op::{
-    BlobRef, Header, Op, OpType, ParentRef, Payload, Segment, attachment_hash, payload_hash,
-};
+use nodespace_protocol::op::{BlobRef, Header, Op, OpType, ParentRef, Payload, Segment, attachment_hash, payload_hash};
 use nodespace_protocol::replica::{Author, Founding, IngestError, Ingested, NewNode, Refusal, Replica};
 use nodespace_protocol::store::{MemoryStore, Store};
 

@@ -46,7 +46,8 @@ fn main() -> ExitCode {
     let share = Duration::from_millis(arguments.seconds * 1_000 / targets.len() as u64);
     for target in targets {
         let done = match &arguments.input {
-            Some(input) => once(target, input).map(|peak| format!("came back; peak allocation {peak} bytes of {}", (target.allocation_max)(input.len()))),
+            Some(input) => once(target, input)
+                .map(|peak| format!("came back; peak allocation {peak} bytes of {}", (target.allocation_max)(input.len()))),
             None => smoke(target, share, arguments.seed),
         };
         match done {

@@ -337,7 +337,8 @@ proptest! {
     #[test]
     fn any_text_and_number_round_trips(text in ".{0,200}", number in any::<f64>(), whole in any::<i64>()) {
         let (mut first, _) = two_devices();
-        let new = NewNode { metadata: json!({ text.clone(): [number, whole, text.clone()] }), ..NewNode::text(id("a"), None, text.clone()) };
+        let metadata = json!({ text.clone(): [number, whole, text.clone()] });
+        let new = NewNode { metadata, ..NewNode::text(id("a"), None, text.clone()) };
         first.create(at(5), new).unwrap();
         first.set_text(at(6), &id("a"), &format!("{text}{text}!")).unwrap();
         first.commit().unwrap();
@@ -380,9 +381,9 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_answered(mut bytes in prop::collection::vec(any::<u8>(), 0..300), first in prop::sample::select(vec![b'{', 0xa1, 0xbf, 0x1f, 0x28])) {
+    fn any_bytes_are_answered(mut bytes in prop::collection::vec(any::<u8>(), 0..300), first in 0..5_usize) {
         prop_assert!(read(&bytes).is_err());
-        bytes.insert(0, first);
+        bytes.insert(0, [b'{', 0xa1, 0xbf, 0x1f, 0x28][first]);
         prop_assert!(read(&bytes).is_err());
         prop_assert!(SyncResponse::from_bytes(&bytes, PACKET_LIMITS).is_err());
     }

@@ -15,7 +15,11 @@ fn script() -> Device {
     let mut owner = found(1);
     let mut editor = join(&mut owner, 2, Role::Editor, at(100));
     meet(&mut owner, &mut editor, at(200));
-    let page = NewNode { mentions: vec![node("2025-08-30")], metadata: json!({"tags": ["a"], "n": 1}), ..NewNode::text(node("page"), None, "Hello, world\n") };
+    let page = NewNode {
+        mentions: vec![node("2025-08-30")],
+        metadata: json!({"tags": ["a"], "n": 1}),
+        ..NewNode::text(node("page"), None, "Hello, world\n")
+    };
     owner.create(at(300), page).unwrap();
     owner.create(at(310), NewNode::text(node("first"), Some(node("page")), "one")).unwrap();
     owner.create(at(320), NewNode::text(node("second"), Some(node("page")), "two")).unwrap();

@@ -31,44 +31,52 @@ fn headers() -> Vec<(&'static str, Header)> {
     let blob = |len| BlobRef { hash: [0x33; 32], len, encryption: 0 };
     vec![
         ("an update after the operation before", plain()),
-        ("a genesis, which names no workspace", Header {
-            seq: 1,
-            previous: None,
-            node: None,
-            kind: OpType::Workspace,
-            version: 1,
-            parent_version: None,
-            parents: [].into_iter().collect(),
-            ..plain()
-        }),
+        (
+            "a genesis, which names no workspace",
+            Header {
+                seq: 1,
+                previous: None,
+                node: None,
+                kind: OpType::Workspace,
+                version: 1,
+                parent_version: None,
+                parents: [].into_iter().collect(),
+                ..plain()
+            },
+        ),
         ("a workspace operation", Header { node: None, kind: OpType::Workspace, parents: [other(1)].into_iter().collect(), ..plain() }),
-        ("a creation under a new cut", Header {
-            node: Some(node("2025-08-30")),
-            kind: OpType::Create,
-            parent_version: None,
-            parents: [].into_iter().collect(),
-            cut: Some([OpHash([1; 32]), OpHash([2; 32])].into()),
-            ..plain()
-        }),
-        ("sixteen parents, own ones first", Header {
-            seq: 100,
-            parents: [1, 23, 24, 99].map(ParentRef::Own).into_iter().chain((0..12).map(other)).collect(),
-            ..plain()
-        }),
+        (
+            "a creation under a new cut",
+            Header {
+                node: Some(node("2025-08-30")),
+                kind: OpType::Create,
+                parent_version: None,
+                parents: [].into_iter().collect(),
+                cut: Some([OpHash([1; 32]), OpHash([2; 32])].into()),
+                ..plain()
+            },
+        ),
+        (
+            "sixteen parents, own ones first",
+            Header { seq: 100, parents: [1, 23, 24, 99].map(ParentRef::Own).into_iter().chain((0..12).map(other)).collect(), ..plain() },
+        ),
         ("a move", Header { kind: OpType::Move, ..plain() }),
         ("a delete", Header { kind: OpType::Delete, ..plain() }),
         ("a change of metadata", Header { kind: OpType::Metadata, ..plain() }),
         ("with an attachment", Header { attachment: Some(blob(388)), ..plain() }),
         ("with an encrypted payload", Header { payload: BlobRef { encryption: 1, ..blob(1 << 20) }, ..plain() }),
-        ("the greatest numbers", Header {
-            log: LogId { epoch: u32::MAX, ..plain().log },
-            seq: u64::MAX,
-            timestamp: Timestamp(u64::MAX),
-            version: u64::MAX,
-            parent_version: Some(u64::MAX - 1),
-            parents: [ParentRef::Own(u64::MAX - 1)].into_iter().collect(),
-            ..plain()
-        }),
+        (
+            "the greatest numbers",
+            Header {
+                log: LogId { epoch: u32::MAX, ..plain().log },
+                seq: u64::MAX,
+                timestamp: Timestamp(u64::MAX),
+                version: u64::MAX,
+                parent_version: Some(u64::MAX - 1),
+                parents: [ParentRef::Own(u64::MAX - 1)].into_iter().collect(),
+                ..plain()
+            },
+        ),
     ]
 }
 

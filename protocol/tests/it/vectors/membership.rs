@@ -35,18 +35,20 @@ fn actions() -> Vec<(&'static str, WorkspaceAction)> {
         ("set a role", WorkspaceAction::SetRole { user, role: Role::Owner }),
         ("add a device", WorkspaceAction::AddDevice { certificate: Certificate::issue(&user_key(1), key(4).device()) }),
         ("remove a device", WorkspaceAction::RemoveDevice { device: key(2).device(), seen: seen() }),
-        ("invite", WorkspaceAction::Invite {
-            key: invite_key(5).public(),
-            role: Role::Editor,
-            expires: Timestamp::from_ms(1_700_003_600_000),
-            uses: 100_000,
-        }),
+        (
+            "invite",
+            WorkspaceAction::Invite {
+                key: invite_key(5).public(),
+                role: Role::Editor,
+                expires: Timestamp::from_ms(1_700_003_600_000),
+                uses: 100_000,
+            },
+        ),
         ("revoke an invite", WorkspaceAction::RevokeInvite { invite: OpHash([6; 32]) }),
-        ("join", WorkspaceAction::Join {
-            invite: OpHash([6; 32]),
-            certificate,
-            proof: join_proof(&invite_key(5), &WORKSPACE, &certificate),
-        }),
+        (
+            "join",
+            WorkspaceAction::Join { invite: OpHash([6; 32]), certificate, proof: join_proof(&invite_key(5), &WORKSPACE, &certificate) },
+        ),
         ("set the policy", WorkspaceAction::SetPolicy { policy }),
         ("rename", WorkspaceAction::SetName { name: String::new() }),
     ]

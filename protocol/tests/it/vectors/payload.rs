@@ -37,7 +37,8 @@ fn note() -> EmbeddingNote {
 
 fn creations() -> Vec<(&'static str, OpType, Payload)> {
     let below = Place { parent: Some(node("2025-08-30")), anchor: PlaceAnchor::Own(3), side: Side::Right };
-    let beside = Place { parent: Some(node("00000000-0000-0000-0000-000000000007")), anchor: PlaceAnchor::Other(OpHash([9; 32])), side: Side::Left };
+    let beside =
+        Place { parent: Some(node("00000000-0000-0000-0000-000000000007")), anchor: PlaceAnchor::Other(OpHash([9; 32])), side: Side::Left };
     let everything = Payload {
         metadata: Some(json!({"done": false})),
         mentions_added: vec![node("2025-08-30"), node("00000000-0000-0000-0000-000000000007")],

@@ -18,9 +18,12 @@ fn quantised_vectors_keep_their_bytes() {
         ("a wave", (0..32).map(|n| (n as f32 - 15.5) / 31.0).collect()),
     ];
     let cases = vectors.map(|(name, vector)| Case::new(name, &QuantisedVector::quantise(&vector).unwrap().to_bytes()));
-    check("vector", "Quantised embeddings: a 32-bit float scale, little endian, and a signed byte a dimension.", cases.to_vec(), |case, bytes| {
-        QuantisedVector::from_bytes(bytes).unwrap_or_else(|error| panic!("{}: {error}", case.name)).to_bytes()
-    });
+    check(
+        "vector",
+        "Quantised embeddings: a 32-bit float scale, little endian, and a signed byte a dimension.",
+        cases.to_vec(),
+        |case, bytes| QuantisedVector::from_bytes(bytes).unwrap_or_else(|error| panic!("{}: {error}", case.name)).to_bytes(),
+    );
 }
 
 #[test]
@@ -37,7 +40,9 @@ fn conflicts_keep_their_ids() {
         let conflict = Conflict::new(kind, field.into(), participants, ResolutionStrategy::UserChooses);
         Case::new(format!("{kind:?}"), field.as_bytes()).fact("type", kind as u8).fact("id", conflict.id)
     });
-    check("conflict", "Conflict ids; the bytes are the field's, the participants [1; 32] and [2; 32].", cases.to_vec(), |_, bytes| bytes.to_vec());
+    check("conflict", "Conflict ids; the bytes are the field's, the participants [1; 32] and [2; 32].", cases.to_vec(), |_, bytes| {
+        bytes.to_vec()
+    });
 }
 
 #[test]

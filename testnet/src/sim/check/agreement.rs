@@ -1,7 +1,10 @@
 //! I3: after faults heal and writers go quiet, all honest members hold the same operations within a bounded time, and nothing waits.
 
-use nodespace_protocol::ids::LogId;
+use std::collections::BTreeSet;
+
+use nodespace_protocol::ids::{DeviceId, LogId, OpHash};
 use nodespace_protocol::log::frontier::FrontierEntry;
+use nodespace_protocol::store::{OpIndex, Store as _};
 
 use crate::sim::world::World;
 
@@ -15,14 +18,35 @@ pub(crate) fn disagreement(world: &World) -> Option<String> {
             return Some(gap(world, first, device));
         }
     }
-    for device in members {
-        let Some(replica) = &world.devices[device].replica else { continue };
-        let counts = replica.counts();
-        if counts.waiting + counts.held > 0 {
-            return Some(format!("device {device} still has {} operations waiting and {} held back", counts.waiting, counts.held));
-        }
+    members.into_iter().find_map(|device| stuck(world, device))
+}
+
+/// What of a device's operations has no effect yet. What a removed device left behind may wait for ever: for operations that nobody else
+/// was given.
+fn stuck(world: &World, device: usize) -> Option<String> {
+    let replica = world.devices[device].replica.as_ref()?;
+    let counts = replica.counts();
+    if counts.waiting + counts.held == 0 {
+        return None;
     }
-    None
+    let folded: BTreeSet<OpHash> = replica
+        .tree()
+        .nodes()
+        .iter()
+        .chain(&replica.node_ids())
+        .flat_map(|node| replica.history(node).unwrap_or_default())
+        .map(|entry| entry.op)
+        .collect();
+    let honest: BTreeSet<DeviceId> = world.devices.iter().filter(|device| device.is_honest()).map(|device| device.id()).collect();
+    let mut ops = (0..replica.store().op_count()).filter_map(|index| replica.store().op(OpIndex(index)).ok());
+    let waiting = ops.find(|op| op.header.node.is_some() && honest.contains(&op.header.log.device) && !folded.contains(&op.hash))?;
+    let (log, seq) = (waiting.header.log, waiting.header.seq);
+    Some(format!(
+        "device {device} has {} operations waiting and {} held back, such as {seq} of {}",
+        counts.waiting,
+        counts.held,
+        name(world, &log)
+    ))
 }
 
 /// Which logs two devices hold to different ends.

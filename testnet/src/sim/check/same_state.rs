@@ -3,7 +3,7 @@
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::ids::{NodeId, OpHash};
 use nodespace_protocol::op::{ParentRef, Segment};
-use nodespace_protocol::replica::{IngestError, LogRange, Replica};
+use nodespace_protocol::replica::{LogRange, Replica};
 use nodespace_protocol::store::{MemoryStore, Record, Store, StoreError};
 
 use crate::sim::device::Nature;
@@ -14,7 +14,7 @@ pub(crate) fn when_equal(world: &mut World, a: usize, b: usize) {
     let settled = |world: &World, device: usize| {
         let replica = world.devices[device].replica.as_ref()?;
         let counts = replica.counts();
-        (counts.waiting + counts.held == 0).then(|| replica.frontier_digest())
+        (counts.held == 0).then(|| replica.frontier_digest())
     };
     let (left, right) = (settled(world, a), settled(world, b));
     if left.is_none() || left != right || state(world, a) == state(world, b) {
@@ -183,27 +183,25 @@ fn pieces(world: &mut World, device: usize) -> Vec<Segment> {
 }
 
 /// Feeds segments until all are taken; those that must wait are tried again.
-fn feed(fresh: &mut Replica<MemoryStore>, mut segments: Vec<Segment>, now: Timestamp) -> Result<(), IngestError> {
+fn feed(fresh: &mut Replica<MemoryStore>, mut segments: Vec<Segment>, now: Timestamp) -> Result<(), String> {
     loop {
         let before = segments.len();
         let mut waiting = Vec::new();
-        let mut refused = None;
+        let mut reasons = Vec::new();
         for segment in segments {
-            match fresh.ingest(&segment, now) {
-                Ok(_) => {}
-                // What a member may do can depend on a workspace operation that is still to come.
-                Err(error @ (IngestError::Missing(_) | IngestError::Refused(_))) => {
-                    refused = Some(error);
-                    waiting.push(segment);
-                }
-                Err(error) => return Err(error),
+            // What a member may do can depend on a workspace operation that is still to come, so a refusal is not final here.
+            if let Err(error) = fresh.ingest(&segment, now) {
+                reasons.push(format!("{} {}..={}: {error}", segment.log, segment.first_seq, segment.last_seq()));
+                waiting.push(segment);
             }
         }
-        match refused {
-            None => return Ok(()),
-            Some(error) if waiting.len() == before => return Err(error),
-            Some(_) => segments = waiting,
+        if waiting.is_empty() {
+            return Ok(());
         }
+        if waiting.len() == before {
+            return Err(reasons.join("; "));
+        }
+        segments = waiting;
     }
 }
 
