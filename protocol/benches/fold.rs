@@ -16,7 +16,7 @@
 mod workspace;
 
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nodespace_protocol::crypto::Domain;
 use nodespace_protocol::ids::WorkspaceId;
@@ -25,7 +25,7 @@ use nodespace_protocol::op::{Op, OpType, Payload, Segment};
 use nodespace_protocol::replica::{NewNode, Replica};
 use nodespace_protocol::store::{MemoryStore, OpIndex, Store as _};
 use nodespace_protocol::text::TextPatch;
-use workspace::{Device, Dice, Parent, Scribe, at, author, founded, insert, joined, key, lacking, late, node, segments};
+use workspace::{Device, Dice, Parent, Scribe, at, author, founded, insert, joined, key, lacking, late, node, segments, timed};
 
 /// Characters of an update.
 const UPDATE_CHARS: usize = 60;
@@ -60,13 +60,6 @@ fn fastest(times: impl IntoIterator<Item = Duration>) -> Duration {
     times.into_iter().min().unwrap_or_default()
 }
 
-/// How long `work` takes.
-fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let start = Instant::now();
-    let result = work();
-    (start.elapsed(), result)
-}
-
 fn per_op(time: Duration, ops: u64) -> String {
     format!("{:.2} us", time.as_secs_f64() * 1e6 / ops as f64)
 }
@@ -78,6 +71,12 @@ fn rate(time: Duration, ops: u64) -> String {
 /// A replica without a key, of the workspace of another.
 fn empty(workspace: WorkspaceId) -> Device {
     Replica::open(workspace, MemoryStore::new(), None, late()).expect("an empty store opens")
+}
+
+/// Takes a segment that has all it builds on.
+fn take(replica: &mut Device, segment: &Segment) {
+    let ingested = replica.ingest(segment, late()).expect("an honest segment");
+    assert!(ingested.waiting == 0, "in order, nothing waits");
 }
 
 // ---- 1. stream
@@ -269,20 +268,28 @@ fn concurrent_table(quick: bool) {
     println!("| Exchange | nodes | rounds | ops | time | an op | rate |");
     println!("|---|---|---|---|---|---|---|");
     let all = if quick { 2_000 } else { 20_000 };
-    for (name, exchange_each, rounds) in
-        [("at the end", false, 10), ("each round", true, 10), ("each round", true, 100), ("each round", true, if quick { 200 } else { 1_000 })]
-    {
+    for (name, exchange_each, rounds) in [
+        ("at the end", false, 10),
+        ("each round", true, 10),
+        ("each round", true, 100),
+        ("each round", true, if quick { 200 } else { 1_000 }),
+    ] {
         let nodes = all / rounds;
         let pair = pair(nodes, rounds, exchange_each);
         let ops = 2 * all;
         let times = (0..if rounds > 100 { 1 } else { 3 }).map(|_| {
             let mut reader = workspace::reopened(&pair.base, 0);
-            let time = timed(|| pair.stream.iter().flatten().for_each(|segment| drop(reader.ingest(segment, late()).expect("in order")))).0;
+            let time = timed(|| pair.stream.iter().flatten().for_each(|segment| take(&mut reader, segment))).0;
             assert!(reader.state_digest() == pair.digest, "states differ");
             time
         });
         let time = fastest(times);
-        println!("| {name} | {nodes} | {rounds} | {ops} | {:.0} ms | {} | {} |", time.as_secs_f64() * 1e3, per_op(time, ops), rate(time, ops));
+        println!(
+            "| {name} | {nodes} | {rounds} | {ops} | {:.0} ms | {} | {} |",
+            time.as_secs_f64() * 1e3,
+            per_op(time, ops),
+            rate(time, ops)
+        );
     }
 }
 
@@ -328,7 +335,7 @@ fn meeting(base: &Device, nodes: u64, heads: u32) -> (Duration, Duration) {
     }
     let meeting = scribe.segment();
     let mut reader = workspace::reopened(base, 0);
-    let apart = timed(|| parts.iter().for_each(|segment| drop(reader.ingest(segment, late()).expect("in order")))).0;
+    let apart = timed(|| parts.iter().for_each(|segment| take(&mut reader, segment))).0;
     let met = timed(|| reader.ingest(&meeting, late()).expect("all parents are there"));
     assert!(met.1.waiting == 0 && reader.node(&node(0)).expect("it is there").heads().len() == 1);
     (apart, met.0)
@@ -374,10 +381,13 @@ fn branching(base: &Device, chain: &[Parent], back: usize) -> [Duration; 3] {
 fn late_tables(quick: bool) {
     let signature = signature_time();
     println!("\n### A late operation on a node with a long history (single segments; each includes one signature, {signature:.0} us)\n");
-    println!("| history | concurrent with | first that branches off | a second after it | one that meets both | first, for each concurrent |");
+    println!(
+        "| history | concurrent with | first that branches off | a second after it | one that meets both | first, for each concurrent |"
+    );
     println!("|---|---|---|---|---|---|");
     let long = if quick { 2_000 } else { 10_000 };
-    let mut cases: Vec<(u64, usize)> = [1, 10, 100, 1_000, 10_000].iter().filter(|back| **back <= long as usize).map(|back| (long, *back)).collect();
+    let mut cases: Vec<(u64, usize)> =
+        [1, 10, 100, 1_000, 10_000].iter().filter(|back| **back <= long as usize).map(|back| (long, *back)).collect();
     cases.extend([(100, 100), (1_000, 100)]);
     if !quick {
         cases.extend([(100_000, 100), (100_000, 1)]);
@@ -423,7 +433,7 @@ fn crowd_table(quick: bool) {
         };
         let crowd: Vec<Segment> = (1..=devices).map(write).collect();
         // The base itself takes it: opening it again would judge the membership again.
-        let (time, ()) = timed(|| crowd.iter().for_each(|segment| drop(base.ingest(segment, late()).expect("in order"))));
+        let (time, ()) = timed(|| crowd.iter().for_each(|segment| take(&mut base, segment)));
         let text = base.node(&node(0)).expect("it is there").content_chars();
         assert!(text == devices * 5, "an insert was lost");
         let signatures = signature * f64::from(devices) / 1e3;

@@ -18,7 +18,7 @@ use nodespace_protocol::replica::{LogRange, NewNode};
 use nodespace_protocol::session::Message;
 use nodespace_protocol::text::TextPatch;
 use nodespace_protocol::tree::Position as Place;
-use workspace::{Device, Dice, at, founded, late, lacking, node};
+use workspace::{Device, Dice, at, founded, lacking, late, node};
 
 /// Characters of the update that gossip is measured by.
 const UPDATE_CHARS: usize = 60;
@@ -275,7 +275,6 @@ fn segment_codecs(criterion: &mut Criterion, replica: &Device, bulk: &Segment) {
     }
     group.finish();
 }
-
 
 criterion_group! {
     name = benches;

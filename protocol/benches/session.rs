@@ -14,7 +14,7 @@ use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::{LogRange, NewNode, PendingBuffer};
 use nodespace_protocol::session::{Role, Session, SessionConfig, SessionEvent};
 use nodespace_protocol::text::TextPatch;
-use workspace::{Device, Dice, at, founded, ingest_all, joined, late, node, ops_of};
+use workspace::{Device, Dice, at, founded, ingest_all, joined, late, node, ops_of, timed};
 
 /// Logs that hold the operations.
 const LOGS: u32 = 20;
@@ -31,7 +31,10 @@ struct Corpus {
 fn main() {
     let (ops, nodes) = if workspace::quick() { (100_000, 10_000) } else { (1_000_000, 100_000) };
     let (building, corpus) = timed(|| build(ops, nodes));
-    println!("\n### Sessions: {ops} operations over {nodes} nodes in {LOGS} logs (written and signed in {:.1} s)\n", building.as_secs_f64());
+    println!(
+        "\n### Sessions: {ops} operations over {nodes} nodes in {LOGS} logs (written and signed in {:.1} s)\n",
+        building.as_secs_f64()
+    );
     let mut full = joined(&corpus.founder, 1);
     let (ingesting, ()) = timed(|| {
         ingest_all(&mut full, corpus.bulk.clone());
@@ -46,12 +49,6 @@ fn main() {
     equal(&full, digest);
     few(&corpus, &full);
     everything(&corpus, &mut full);
-}
-
-fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
-    let start = Instant::now();
-    let result = work();
-    (start.elapsed(), result)
 }
 
 /// Each author makes its own nodes and then types into them, 60 characters at a time; one after the other, to spare memory.
@@ -98,15 +95,21 @@ struct Talk {
     received: u64,
 }
 
-/// Runs a session of `a`, which opens it, with `b` until nobody has anything to say.
+/// As [`converse`], with the time it takes both sides together.
 fn talk(a: &mut Device, b: &mut Device) -> Talk {
+    let (all, talk) = timed(|| converse(a, b));
+    Talk { all, ..talk }
+}
+
+/// Runs a session of `a`, which opens it, with `b` until nobody has anything to say.
+fn converse(a: &mut Device, b: &mut Device) -> Talk {
     let (device_a, device_b) = (a.device().expect("an author"), b.device().expect("an author"));
     let mut sessions = [
         Session::new(Role::Initiator, device_b, SessionConfig::member(1, [1; 16]), late()),
         Session::new(Role::Responder, device_a, SessionConfig::member(2, [2; 16]), late()),
     ];
     let mut pending = [PendingBuffer::default(), PendingBuffer::default()];
-    let mut replicas = [a, b];
+    let replicas = [a, b];
     let (mut talk, mut synced) = (Talk::default(), [false; 2]);
     let start = Instant::now();
     sessions[0].start(replicas[0], late()).expect("the secret is held");
@@ -127,7 +130,6 @@ fn talk(a: &mut Device, b: &mut Device) -> Talk {
             break;
         }
     }
-    talk.all = start.elapsed();
     assert!(synced == [true; 2], "the session ended without both holding the same");
     talk
 }
@@ -153,7 +155,8 @@ fn note_events(sessions: &mut [Session; 2], talk: &mut Talk, synced: &mut [bool;
 fn row(name: &str, talk: &Talk) {
     let turns = talk.turns_until_synced.unwrap_or(talk.turns);
     let planned = talk.planned.map_or_else(|| "-".to_owned(), |time| format!("{:.2} ms", time.as_secs_f64() * 1e3));
-    let rate = if talk.received > 1_000 { format!("{:.0}k ops/s", talk.received as f64 / talk.all.as_secs_f64() / 1e3) } else { "-".to_owned() };
+    let rate =
+        if talk.received > 1_000 { format!("{:.0}k ops/s", talk.received as f64 / talk.all.as_secs_f64() / 1e3) } else { "-".to_owned() };
     println!(
         "| {name} | {turns} | {} | {} | {} | {planned} | {:.2} ms | {} ops | {rate} |",
         turns.div_ceil(2),

@@ -94,19 +94,21 @@ impl Clocks {
         self.last
     }
 
-    /// Takes note of an operation. A timestamp more than [`AHEAD_MS_MAX`] ahead of `now` does not drag our clock.
+    /// Takes note of an operation. A timestamp more than [`AHEAD_MS_MAX`] ahead of `now` teaches neither time nor version.
     pub fn observe(&mut self, timestamp: Timestamp, version: u64, now: Timestamp) {
-        self.version = self.version.max(version);
         if timestamp <= now.plus_ms(AHEAD_MS_MAX) || mutant::is(Mutant::NoClockBound) {
             self.last = self.last.max(timestamp);
+            self.version = self.version.max(version);
         }
     }
 
     /// The (timestamp, version) of a new operation: later than anything observed, later than its parents (`after`), and not
-    /// before the wall clock.
-    pub fn tick(&mut self, now: Timestamp, after: Timestamp) -> (Timestamp, u64) {
-        self.last = now.max(self.last.next()).max(after.next());
-        self.version += 1;
+    /// before the wall clock. `after` is the latest time and version among the parents.
+    ///
+    /// A version never exceeds its timestamp as a number, so versions cannot be used up before time is.
+    pub fn tick(&mut self, now: Timestamp, after: (Timestamp, u64)) -> (Timestamp, u64) {
+        self.version = self.version.max(after.1).saturating_add(1);
+        self.last = now.max(self.last.next()).max(after.0.next()).max(Timestamp(self.version));
         (self.last, self.version)
     }
 }
@@ -120,10 +122,10 @@ mod tests {
         let mut clocks = Clocks::default();
         let now = Timestamp::from_ms(1_000);
         clocks.observe(Timestamp::from_ms(5_000), 9, now);
-        let (timestamp, version) = clocks.tick(now, Timestamp::from_ms(7_000));
+        let (timestamp, version) = clocks.tick(now, (Timestamp::from_ms(7_000), 4));
         assert!(timestamp > Timestamp::from_ms(7_000));
         assert_eq!(version, 10);
-        assert!(clocks.tick(now, Timestamp::ZERO).0 > timestamp);
+        assert!(clocks.tick(now, (Timestamp::ZERO, 0)).0 > timestamp);
     }
 
     #[test]
@@ -132,14 +134,14 @@ mod tests {
         let now = Timestamp::from_ms(1_000);
         clocks.observe(now.plus_ms(AHEAD_MS_MAX + 1), 3, now);
         assert_eq!(clocks.last(), Timestamp::ZERO);
-        assert_eq!(clocks.version(), 3, "versions are always learnt");
+        assert_eq!(clocks.version(), 0, "nor does it use up versions");
     }
 
     #[test]
     fn a_backward_wall_clock_still_moves_forward() {
         let mut clocks = Clocks::default();
-        let (first, _) = clocks.tick(Timestamp::from_ms(9_000), Timestamp::ZERO);
-        let (second, _) = clocks.tick(Timestamp::from_ms(1), Timestamp::ZERO);
+        let (first, _) = clocks.tick(Timestamp::from_ms(9_000), (Timestamp::ZERO, 0));
+        let (second, _) = clocks.tick(Timestamp::from_ms(1), (Timestamp::ZERO, 0));
         assert!(second > first);
     }
 }

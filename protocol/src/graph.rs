@@ -4,6 +4,7 @@
 //! since an operation's version exceeds its parents', all descendants of an operation are seen before it. Their length is what
 //! is concurrent, not the node's history.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
@@ -119,8 +120,8 @@ impl<'a, S: Store> Graph<'a, S> {
         let mut open = 0_usize;
         for (indices, past) in [(parents, true), (heads, false)] {
             for index in indices.iter().copied() {
-                if !in_past.contains_key(&index) {
-                    in_past.insert(index, past);
+                if let Entry::Vacant(entry) = in_past.entry(index) {
+                    entry.insert(past);
                     open += usize::from(!past);
                     queue.push(self.next(index)?);
                 }
@@ -151,6 +152,26 @@ impl<'a, S: Store> Graph<'a, S> {
             }
         }
         Ok(concurrent)
+    }
+
+    /// The hashes of the latest operations at or below `heads`, at most `count`.
+    pub(crate) fn recent(&self, heads: &[OpIndex], count: usize) -> Result<Vec<OpHash>, StoreError> {
+        let mut queue = BinaryHeap::new();
+        let mut queued: BTreeSet<OpIndex> = heads.iter().copied().collect();
+        for head in heads {
+            queue.push(self.next(*head)?);
+        }
+        let mut recent = Vec::new();
+        while let Some(next) = queue.pop().filter(|_| recent.len() < count) {
+            recent.push(next.hash);
+            let op = self.store.op(next.index)?;
+            for parent in self.parents(next.index, &op)? {
+                if queued.insert(parent) {
+                    queue.push(self.next(parent)?);
+                }
+            }
+        }
+        Ok(recent)
     }
 
     /// The window below `heads`, down to an operation through which every path goes and that `is_base` accepts.

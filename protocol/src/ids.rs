@@ -214,11 +214,7 @@ mod hex32 {
     use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() {
-            serializer.serialize_str(&super::hex(bytes))
-        } else {
-            serializer.serialize_bytes(bytes)
-        }
+        if serializer.is_human_readable() { serializer.serialize_str(&super::hex(bytes)) } else { serializer.serialize_bytes(bytes) }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {

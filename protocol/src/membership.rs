@@ -196,6 +196,19 @@ impl Membership {
         &self.heads
     }
 
+    /// The heads of what is not later than `limit`: what a new operation names, so that somebody's fast clock does not drag others along.
+    pub fn heads_within(&self, limit: Timestamp) -> Vec<OpHash> {
+        if self.entries.iter().all(|entry| entry.stamp.timestamp <= limit) {
+            return self.heads.clone();
+        }
+        let mut below = Bits::default();
+        let within = || (0..self.entries.len()).filter(|index| self.entries[*index].stamp.timestamp <= limit);
+        within().for_each(|index| below.union(&self.entries[index].past));
+        let mut heads: Vec<OpHash> = within().filter(|index| !below.contains(*index)).map(|index| self.entries[index].stamp.hash).collect();
+        heads.sort_unstable();
+        heads
+    }
+
     /// Whether this workspace operation is in the graph.
     pub fn contains(&self, hash: &OpHash) -> bool {
         self.by_hash.contains_key(hash)
@@ -340,9 +353,7 @@ impl Membership {
             WorkspaceAction::Join { invite, certificate, proof } if certificate.device == *device => {
                 Some(Credential::Join { invite: *invite, certificate: *certificate, proof: *proof })
             }
-            WorkspaceAction::AddDevice { certificate } | WorkspaceAction::Genesis { certificate, .. }
-                if certificate.device == *device =>
-            {
+            WorkspaceAction::AddDevice { certificate } | WorkspaceAction::Genesis { certificate, .. } if certificate.device == *device => {
                 Some(Credential::Device(*certificate))
             }
             _ => None,

@@ -26,9 +26,9 @@ pub(crate) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use export::{LogRange, Ladder};
+pub use export::{Ladder, LogRange};
 pub use ingest::{IngestError, Ingested, Missing, Refusal};
-pub use pending::{PENDING_SEGMENTS_MAX, PendingBuffer};
+pub use pending::{PENDING_AGE_MS_MAX, PENDING_BYTES_MAX, PENDING_SEGMENTS_MAX, PendingBuffer, Received};
 pub use query::{HistoryEntry, NodeView};
 pub use resolve::Choice;
 pub use workspace::Founding;

@@ -151,6 +151,8 @@ struct Greeting {
     summary_sent: bool,
     asked: bool,
     credential_sent: bool,
+    /// The peer showed a credential that holds.
+    vouched: bool,
 }
 
 /// One side of a session.
@@ -330,6 +332,9 @@ impl Session {
         }
         if self.ended {
             return Ok(None);
+        }
+        if !self.may_be_shown(replica) {
+            return Ok(self.outgoing.pop_front().map(|message| message.encode()));
         }
         self.look_for_news(replica)?;
         if let Some(message) = self.outgoing.pop_front() {

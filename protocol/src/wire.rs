@@ -9,7 +9,7 @@ use minicbor::data::Type;
 use crate::ids::{NodeId, NodeIdError};
 
 /// The deepest nesting of a JSON value in a payload.
-pub const DEPTH_MAX: usize = 16;
+pub(crate) const DEPTH_MAX: usize = 16;
 
 /// Why bytes could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -131,7 +131,9 @@ fn type_together(out: &mut dyn Write, people: &mut [Person]) -> Result<()> {
     replay::everybody(people, now)?;
     let agents: BTreeMap<u32, usize> = BTreeMap::from([(0, 0), (1, 1)]);
     let progress = bar(trace.transactions.len(), "typing");
-    let outcome = replay::type_trace(&trace, &agents, (&mut people[1..], IMPORT + 121_000), &node, &mut |done, _| progress.set_position(done as u64))?;
+    let outcome = replay::type_trace(&trace, &agents, (&mut people[1..], IMPORT + 121_000), &node, &mut |done, _| {
+        progress.set_position(done as u64)
+    })?;
     progress.finish_and_clear();
     let chars = trace.end_content.chars().count();
     ensure!(outcome.right, "the text is not the one the trace promises");

@@ -158,7 +158,9 @@ pub fn type_trace(
         let author = *agents.get(&transaction.agent).context("an agent without a person")?;
         typist.see(number, author, &transaction.parents)?;
         let replica = &mut typist.people[author].replica;
-        replica.edit_text(at(start_ms + number as u64 * 10), node, transaction.patches.clone()).with_context(|| format!("transaction {number} of agent {}", transaction.agent))?;
+        replica
+            .edit_text(at(start_ms + number as u64 * 10), node, transaction.patches.clone())
+            .with_context(|| format!("transaction {number} of agent {}", transaction.agent))?;
         replica.commit()?;
         typist.wrote(number, author)?;
         if number % 64 == 0 {

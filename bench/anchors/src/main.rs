@@ -67,8 +67,7 @@ enum Ending {
 
 fn compare(name: &str, trace: &Trace) {
     let forms = [("ours", trace.clone()), ("ours, single edits", trace.single_edits()), ("ours, bursts", trace.bursts(BURST_PATCHES_MAX))];
-    let mut entries: Vec<Entry> =
-        forms.iter().map(|(name, form)| entry(name, &engines::ours::Ours, form)).collect();
+    let mut entries: Vec<Entry> = forms.iter().map(|(name, form)| entry(name, &engines::ours::Ours, form)).collect();
     for (name, engine) in engines::others() {
         entries.push(entry(name, engine.as_ref(), trace));
     }
@@ -103,20 +102,21 @@ fn print(name: &str, entries: &mut [Entry]) {
     let medians: Vec<Option<Duration>> = entries.iter_mut().map(|entry| median(&mut entry.times)).collect();
     let ours = medians[0];
     println!("\n### {name}\n");
-    println!("| Engine | transactions | apply, ms | ours / it | stored bytes | end text |");
-    println!("|---|---|---|---|---|---|");
+    println!("| Engine | transactions | apply, median, ms | fastest, ms | ours / it | stored bytes | end text |");
+    println!("|---|---|---|---|---|---|---|");
     for (entry, time) in entries.iter().zip(medians) {
         match (&entry.prepared, time) {
             (Ok(prepared), Some(time)) => println!(
-                "| {} | {} | {:.2} | {} | {} | {} |",
+                "| {} | {} | {:.2} | {:.2} | {} | {} | {} |",
                 entry.name,
                 entry.transactions,
                 time.as_secs_f64() * 1e3,
+                entry.times.first().map_or(0.0, Duration::as_secs_f64) * 1e3,
                 ours.map_or_else(String::new, |ours| format!("{:.2}", ours.as_secs_f64() / time.as_secs_f64())),
                 prepared.stored_bytes().map_or_else(|| "-".to_owned(), |bytes| bytes.to_string()),
                 if entry.end == Ending::Same { "as recorded" } else { "differs (another tie-break)" },
             ),
-            (Err(error), _) => println!("| {} | {} | cannot replay: {error} | | | |", entry.name, entry.transactions),
+            (Err(error), _) => println!("| {} | {} | cannot replay: {error} | | | | |", entry.name, entry.transactions),
             (Ok(_), None) => {}
         }
     }

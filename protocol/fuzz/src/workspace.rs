@@ -197,7 +197,7 @@ impl Pen {
         let store = replica.store();
         let log = author(n).log();
         let held: Vec<_> = (0..store.op_count()).filter_map(|index| store.op(OpIndex(index)).ok()).collect();
-        let last = held.iter().filter(|op| op.header.log == log).next_back();
+        let last = held.iter().rfind(|op| op.header.log == log);
         Self {
             key: key(n),
             workspace: replica.workspace(),
@@ -246,6 +246,7 @@ impl Pen {
                 WireParent::Own(distance) => *distance as usize,
                 WireParent::Hash(hash) => usize::from(hash.0[0]),
                 WireParent::At(position) => position.seq as usize,
+                WireParent::Prefix(prefix) => usize::from(prefix[0]),
             };
             let same: Vec<_> = self.known.iter().filter(|(_, node, _)| *node == wire.node).collect();
             if let Some((hash, ..)) = same.iter().rev().nth((choice + at) % same.len().max(1)) {
@@ -272,7 +273,7 @@ impl Pen {
         let parents = wire.parents.iter().filter_map(|parent| match parent {
             WireParent::Own(distance) => Some(ParentRef::Own(*distance)),
             WireParent::Hash(hash) => Some(ParentRef::Other(*hash)),
-            WireParent::At(_) => None,
+            WireParent::At(_) | WireParent::Prefix(_) => None,
         });
         Header {
             log: self.log,

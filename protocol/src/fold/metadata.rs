@@ -81,6 +81,8 @@ impl Metadata {
         }
         let leaf = self.leaves.entry(path.clone()).or_default();
         match assignment {
+            // Hidden for good when a later value stands here.
+            Assignment::Object if leaf.value.as_ref().is_some_and(|(later, _)| *later > stamp) => {}
             Assignment::Object => leaf.object = leaf.object.max(Some(stamp)),
             Assignment::Value(value) => {
                 if leaf.value.as_ref().is_none_or(|(earlier, _)| *earlier < stamp || mutant::is(Mutant::LastWriteByArrival)) {

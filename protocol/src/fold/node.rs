@@ -27,6 +27,7 @@ pub struct NodeHead {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NodeState {
     /// The graph's heads, ascending by operation index.
+    #[serde(deserialize_with = "small_list")]
     pub(crate) heads: SmallVec<[NodeHead; 1]>,
     /// The type: last writer.
     pub(crate) node_type: Option<(Stamp, String)>,
@@ -36,8 +37,10 @@ pub struct NodeState {
     pub(crate) chars: u32,
     pub(crate) metadata: Metadata,
     /// Observed-remove set: an id is mentioned while an addition that no removal has seen is left.
+    #[serde(deserialize_with = "map_of_small_lists")]
     pub(crate) mentions: BTreeMap<NodeId, SmallVec<[OpIndex; 1]>>,
     /// The latest changes that no delete has seen: the node lives while there is one.
+    #[serde(deserialize_with = "small_list")]
     pub(crate) alive: SmallVec<[OpIndex; 1]>,
     /// The latest change and the latest delete.
     pub(crate) last_edit: Option<Stamp>,
@@ -52,6 +55,25 @@ pub struct NodeState {
     pub(crate) conflicts: Vec<Conflict>,
     /// Conflicts that operations settled: the earliest such operation of each.
     pub(crate) resolutions: BTreeMap<ConflictId, Stamp>,
+}
+
+/// Reads a list without believing its announced length, as `SmallVec` itself would: a damaged checkpoint must not cost gigabytes.
+fn small_list<'de, D: serde::Deserializer<'de>, A: smallvec::Array>(deserializer: D) -> Result<SmallVec<A>, D::Error>
+where
+    A::Item: Deserialize<'de>,
+{
+    Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+}
+
+/// As [`small_list`], for the values of a map.
+fn map_of_small_lists<'de, D, A>(deserializer: D) -> Result<BTreeMap<NodeId, SmallVec<A>>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    A: smallvec::Array,
+    A::Item: Deserialize<'de>,
+{
+    let map: BTreeMap<NodeId, Vec<A::Item>> = BTreeMap::deserialize(deserializer)?;
+    Ok(map.into_iter().map(|(id, list)| (id, list.into_iter().collect())).collect())
 }
 
 impl NodeState {
@@ -137,10 +159,12 @@ impl NodeState {
         conflict
     }
 
-    /// Adds a conflict unless it is known.
+    /// Adds a conflict. One that was found before, where the same histories met under another policy, stays open if either left it open:
+    /// whichever was folded first.
     pub(crate) fn record(&mut self, conflict: Conflict) {
-        if let Err(at) = self.conflicts.binary_search_by(|known| known.id.cmp(&conflict.id)) {
-            self.conflicts.insert(at, conflict);
+        match self.conflicts.binary_search_by(|known| known.id.cmp(&conflict.id)) {
+            Ok(at) => self.conflicts[at].status = self.conflicts[at].status.min(conflict.status),
+            Err(at) => self.conflicts.insert(at, conflict),
         }
     }
 
@@ -163,14 +187,14 @@ impl NodeState {
             e.bool(self.last_delete.is_some_and(|(_, soft)| soft))?;
             e.array(self.embeddings.len() as u64)?;
             for (model, embedding) in &self.embeddings {
-                e.str(model)?.bytes(&embedding.attachment.hash)?.bytes(&embedding.source)?;
+                e.array(3)?.str(model)?.bytes(&embedding.attachment.hash)?.bytes(&embedding.source)?;
             }
             for stamp in [self.created, self.modified] {
                 e.bytes(&stamp.map_or([0; 32], |stamp| stamp.hash.0))?;
             }
             e.array(self.conflicts.len() as u64)?;
             for conflict in self.conflicts() {
-                e.bytes(&conflict.id.0)?.u8(match conflict.status {
+                e.array(2)?.bytes(&conflict.id.0)?.u8(match conflict.status {
                     ConflictStatus::Open => 0,
                     ConflictStatus::AutoResolved(_) => 1,
                     ConflictStatus::Resolved(_) => 2,

@@ -73,11 +73,8 @@ impl NodeState {
         if incoming.parents.len() > 1 {
             applied.conflicts = self.record_met(context, incoming)?;
         }
-        let seen = if incoming.after_all {
-            Seen::All
-        } else {
-            Seen::AllBut(context.graph.concurrent(&self.head_indices(), &incoming.parents)?)
-        };
+        let seen =
+            if incoming.after_all { Seen::All } else { Seen::AllBut(context.graph.concurrent(&self.head_indices(), &incoming.parents)?) };
         let text = payload.as_ref().and_then(|payload| payload.text.as_ref());
         applied.text_pending = self.apply_text(context, incoming, text, open)? == TextStep::Pending;
         if let Some(payload) = &payload {
@@ -161,8 +158,7 @@ impl NodeState {
         let (Some(note), Some(attachment)) = (&payload.embedding, incoming.op.header.attachment) else { return };
         let stamp = incoming.op.stamp();
         if self.embeddings.get(&note.model).is_none_or(|known| known.stamp < stamp) {
-            let embedding =
-                Embedding { stamp, op: incoming.index, dimension: note.dimension, source: note.source, attachment };
+            let embedding = Embedding { stamp, op: incoming.index, dimension: note.dimension, source: note.source, attachment };
             self.embeddings.insert(note.model.clone(), embedding);
         }
     }

@@ -24,6 +24,7 @@ const IN_PLACE_BYTES_MAX: usize = 4096;
 
 /// The state of a merge in progress.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is always boxed")]
 pub(crate) enum OpenText {
     /// Edits over one base.
     Edits {
@@ -73,13 +74,11 @@ impl NodeState {
     /// Applies a change to the text as it stands; edits that do not fit it are void.
     fn apply_change(&mut self, change: Option<&TextChange>) {
         match change {
-            None => {}
             Some(TextChange::Replace(text)) => self.set_text(text.clone()),
-            Some(TextChange::Edits(patches)) => {
-                if apply_patches(&mut self.text, patches).is_ok() {
-                    self.chars = length_after(self.chars, patches);
-                }
+            Some(TextChange::Edits(patches)) if apply_patches(&mut self.text, patches).is_ok() => {
+                self.chars = length_after(self.chars, patches);
             }
+            _ => {}
         }
     }
 
@@ -89,22 +88,14 @@ impl NodeState {
     }
 
     /// Brings the text up to date and forgets the merge.
-    pub(crate) fn close_text<S: Store>(
-        &mut self,
-        context: &Context<'_, S>,
-        open: &mut Option<Box<OpenText>>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn close_text<S: Store>(&mut self, context: &Context<'_, S>, open: &mut Option<Box<OpenText>>) -> Result<(), StoreError> {
         self.merge_text(context, open)?;
         *open = None;
         Ok(())
     }
 
     /// Brings the text up to date with everything pushed; keeps the merge while histories are apart.
-    pub(crate) fn merge_text<S: Store>(
-        &mut self,
-        context: &Context<'_, S>,
-        open: &mut Option<Box<OpenText>>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn merge_text<S: Store>(&mut self, context: &Context<'_, S>, open: &mut Option<Box<OpenText>>) -> Result<(), StoreError> {
         match open.as_deref_mut() {
             None => {}
             Some(OpenText::Edits { merge, .. }) => {

@@ -40,11 +40,7 @@ pub(crate) struct Merged {
 }
 
 /// The text at `heads` under `strategy`.
-pub(crate) fn text_at<S: Store>(
-    context: &Context<'_, S>,
-    heads: &[OpIndex],
-    strategy: ResolutionStrategy,
-) -> Result<Merged, StoreError> {
+pub(crate) fn text_at<S: Store>(context: &Context<'_, S>, heads: &[OpIndex], strategy: ResolutionStrategy) -> Result<Merged, StoreError> {
     let evaluation = Evaluation::new(context, heads)?;
     if let ([], Some(text)) = (evaluation.window.ops.as_slice(), &evaluation.base_text) {
         return Ok(Merged { text: text.clone(), clean: true });
@@ -251,8 +247,7 @@ impl Evaluation {
         let mut events: BTreeMap<usize, EventIndex> = BTreeMap::new();
         for place in self.past(version) {
             let at = &self.at[place];
-            let parents: Vec<EventIndex> =
-                self.window.ops[place].parents.iter().filter_map(|parent| events.get(parent).copied()).collect();
+            let parents: Vec<EventIndex> = self.window.ops[place].parents.iter().filter_map(|parent| events.get(parent).copied()).collect();
             let patches = at.edits.as_deref().filter(|_| at.base == base).unwrap_or_default();
             if let Ok(event) = merge.push(&parents, self.window.ops[place].op.hash, patches) {
                 events.insert(place, event);

@@ -177,10 +177,7 @@ pub(crate) fn decode(d: &mut minicbor::Decoder<'_>) -> Result<WorkspaceAction, D
         2 => WorkspaceAction::RemoveMember { user: decode_user(d)?, seen: decode_frontier(d)? },
         3 => WorkspaceAction::SetRole { user: decode_user(d)?, role: decode_role(d)? },
         4 => WorkspaceAction::AddDevice { certificate: Certificate::decode(d)? },
-        5 => WorkspaceAction::RemoveDevice {
-            device: DeviceId(wire::decode_array(d, "a device key")?),
-            seen: decode_frontier(d)?,
-        },
+        5 => WorkspaceAction::RemoveDevice { device: DeviceId(wire::decode_array(d, "a device key")?), seen: decode_frontier(d)? },
         6 => decode_invite(d)?,
         7 => WorkspaceAction::RevokeInvite { invite: OpHash(wire::decode_array(d, "an invite")?) },
         8 => WorkspaceAction::Join {
@@ -243,9 +240,9 @@ fn decode_policy(d: &mut minicbor::Decoder<'_>) -> Result<Policy, DecodeError> {
 
 fn encode_frontier(e: &mut Encoder<'_>, frontier: &Frontier) -> EncodeResult {
     e.array(frontier.len() as u64)?;
-    frontier.iter().try_for_each(|(log, head)| {
-        e.array(4)?.bytes(&log.device.0)?.u32(log.epoch)?.u64(head.seq)?.bytes(&head.hash.0).map(drop)
-    })
+    frontier
+        .iter()
+        .try_for_each(|(log, head)| e.array(4)?.bytes(&log.device.0)?.u32(log.epoch)?.u64(head.seq)?.bytes(&head.hash.0).map(drop))
 }
 
 fn decode_frontier(d: &mut minicbor::Decoder<'_>) -> Result<Frontier, DecodeError> {

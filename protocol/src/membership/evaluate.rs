@@ -182,9 +182,7 @@ fn authorise(entries: &[Entry], entry: &Entry, verdicts: &Verdicts) -> Result<()
     let role = role_of_user(entries, &user, &entry.past, verdicts).ok_or(Unauthorised::NotMember(device))?;
     let own = match &entry.action {
         WorkspaceAction::RemoveMember { user: removed, .. } => *removed == user,
-        WorkspaceAction::RemoveDevice { device: removed, .. } => {
-            user_of(entries, removed, &entry.past, verdicts) == Some(user)
-        }
+        WorkspaceAction::RemoveDevice { device: removed, .. } => user_of(entries, removed, &entry.past, verdicts) == Some(user),
         _ => false,
     };
     if role == Role::Owner || own { Ok(()) } else { Err(Unauthorised::Role { device, role, what: "changing the workspace" }) }
@@ -242,9 +240,10 @@ pub(super) fn users(entries: &[Entry], verdicts: &Verdicts) -> BTreeSet<UserId> 
 
 pub(super) fn invites(entries: &[Entry], verdicts: &Verdicts, now: Timestamp) -> Vec<OpenInvite> {
     let revoked = |invite: &OpHash| {
-        verdicts.accepted.iter().any(|index| {
-            matches!(&entries[*index].action, WorkspaceAction::RevokeInvite { invite: revoked } if revoked == invite)
-        })
+        verdicts
+            .accepted
+            .iter()
+            .any(|index| matches!(&entries[*index].action, WorkspaceAction::RevokeInvite { invite: revoked } if revoked == invite))
     };
     let open = verdicts.accepted.iter().filter_map(|index| {
         let WorkspaceAction::Invite { role, expires, uses, .. } = &entries[*index].action else { return None };

@@ -95,7 +95,7 @@ impl Ticket {
     pub fn parse(text: &str) -> Result<Self, TicketError> {
         let text = text.trim().to_ascii_lowercase();
         let body = text.strip_prefix(PREFIX).ok_or(TicketError::Prefix)?;
-        let bytes = unbase32(body).ok_or(TicketError::Alphabet)?;
+        let bytes = unbase32(body)?;
         let (bytes, check) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(TicketError::Check)?;
         if Domain::Secret.hash(bytes)[..CHECK_BYTES] != *check {
             return Err(TicketError::Check);
@@ -154,14 +154,14 @@ fn base32(bytes: &[u8]) -> String {
     out
 }
 
-fn unbase32(text: &str) -> Option<Vec<u8>> {
+fn unbase32(text: &str) -> Result<Vec<u8>, TicketError> {
     if text.len() > TEXT_BYTES_MAX {
-        return None;
+        return Err(TicketError::Alphabet);
     }
     let mut out = Vec::with_capacity(text.len() * 5 / 8);
     let (mut buffer, mut bits) = (0_u32, 0);
     for c in text.bytes() {
-        let digit = ALPHABET.iter().position(|a| *a == c)? as u32;
+        let digit = ALPHABET.iter().position(|a| *a == c).ok_or(TicketError::Alphabet)? as u32;
         buffer = (buffer << 5 | digit) & 0xfff;
         bits += 5;
         if bits >= 8 {
@@ -170,7 +170,7 @@ fn unbase32(text: &str) -> Option<Vec<u8>> {
         }
     }
     // What is left over is less than a digit, and zero: bytes have one text.
-    (bits < 5 && buffer & ((1 << bits) - 1) == 0).then_some(out)
+    if bits < 5 && buffer & ((1 << bits) - 1) == 0 { Ok(out) } else { Err(TicketError::Check) }
 }
 
 #[cfg(test)]

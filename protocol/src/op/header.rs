@@ -192,11 +192,8 @@ impl Header {
             let count = wire::bounded_array(d, CUT_MAX as u64, "heads in a membership cut")?;
             (0..count).map(|_| wire::decode_array(d, "a cut").map(OpHash)).collect::<Result<Box<[_]>, _>>()
         })?;
-        let payload = BlobRef {
-            hash: wire::decode_array(d, "a payload hash")?,
-            len: d.u32().map_err(&cbor)?,
-            encryption: d.u8().map_err(&cbor)?,
-        };
+        let payload =
+            BlobRef { hash: wire::decode_array(d, "a payload hash")?, len: d.u32().map_err(&cbor)?, encryption: d.u8().map_err(&cbor)? };
         let attachment = wire::nullable(d, WHAT, |d| wire::decode_array(d, "an attachment hash"))?;
         let len = d.u32().map_err(&cbor)?;
         let attachment = attachment.map(|hash| BlobRef { hash, len, encryption: 0 });
@@ -232,7 +229,8 @@ impl Header {
             ((self.seq == 1) == self.previous.is_none(), "the first operation of a log, and only it, has no previous hash"),
             ((self.kind == OpType::Workspace) == self.node.is_none(), "workspace operations, and only they, name no node"),
             (self.version != 0, "versions start at 1"),
-            (self.parent_version.is_some() == !self.parents.is_empty(), "an operation has a parent version exactly when it has parents"),
+            (self.version <= self.timestamp.0, "a version does not exceed its timestamp: versions cannot be used up before time is"),
+            (self.parent_version.is_none() == self.parents.is_empty(), "an operation has a parent version exactly when it has parents"),
             (self.parent_version.is_none_or(|v| v != 0 && v < self.version), "a version is greater than the parents' versions"),
             (self.parents.len() <= PARENTS_MAX, "an operation names at most 16 parents"),
             (self.parents.is_sorted_by(|a, b| a < b), "parents are strictly ascending"),

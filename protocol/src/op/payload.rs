@@ -127,9 +127,7 @@ const fn fields_of(kind: OpType) -> (&'static [u8], &'static [u8]) {
     use key::*;
     match kind {
         OpType::Create => (&[REPLACE, NODE_TYPE, PLACE], &[METADATA, MENTIONS_ADDED, EMBEDDING]),
-        OpType::Update => {
-            (&[], &[EDITS, REPLACE, NODE_TYPE, METADATA, MENTIONS_ADDED, MENTIONS_REMOVED, RESOLVES, EMBEDDING])
-        }
+        OpType::Update => (&[], &[EDITS, REPLACE, NODE_TYPE, METADATA, MENTIONS_ADDED, MENTIONS_REMOVED, RESOLVES, EMBEDDING]),
         OpType::Delete => (&[SOFT_DELETE], &[RESOLVES]),
         OpType::Move => (&[PLACE], &[RESOLVES]),
         OpType::Metadata => (&[METADATA], &[RESOLVES]),

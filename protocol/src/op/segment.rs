@@ -9,8 +9,9 @@
 //! operation count | operations | signature 64
 //! ```
 //!
-//! A workspace operation ends its segment. Segments are taken whole, and workspace operations are what those of other logs wait
-//! for: with one in the middle, two segments could each wait for the other, and neither would ever be taken.
+//! An operation that names membership (a workspace operation, or one with a cut) begins its segment. Segments are taken whole and
+//! wait for the membership they name, and for parents that they name by position: with such an operation further in, two segments
+//! could each wait for the other, and neither would ever be taken.
 //!
 //! The form of one operation is at [`encode_op`]. Integers are LEB128; times and versions are differences to the operation before.
 
@@ -53,6 +54,8 @@ pub enum WireParent {
     Hash(OpHash),
     /// By position in a log without forks.
     At(Position),
+    /// By the first bytes of its hash: in a fresh operation sent alone, whose parent the receiver most likely has at hand.
+    Prefix([u8; PREFIX_BYTES]),
 }
 
 /// One operation as it travels, before hashes are known.
@@ -99,6 +102,11 @@ pub struct Segment {
 pub trait Resolve {
     /// The hash at a position, when that log has no fork there and the operation is held.
     fn hash_at(&self, position: &Position) -> Option<OpHash>;
+
+    /// The operation of a node (`None` = of the workspace) whose hash begins like this, when it is a recent one.
+    fn hash_like(&self, _node: Option<&NodeId>, _prefix: &[u8; PREFIX_BYTES]) -> Option<OpHash> {
+        None
+    }
 }
 
 impl<F: Fn(&Position) -> Option<OpHash>> Resolve for F {
@@ -113,6 +121,9 @@ pub enum ChainError {
     /// A parent named by position is not here yet: wait for it.
     #[error("the parent at position {} of log {} is not known yet", .0.seq, .0.log)]
     UnknownParent(Position),
+    /// A parent named by the beginning of its hash is not at hand: wait for it.
+    #[error("no recent operation begins with {}", crate::ids::hex(.0))]
+    UnknownPrefix([u8; PREFIX_BYTES]),
     /// A header breaks a rule.
     #[error("operation {seq}: {why}")]
     Header {
@@ -135,6 +146,14 @@ impl Segment {
     /// The sequence number of the last operation.
     pub fn last_seq(&self) -> u64 {
         self.first_seq + self.ops.len() as u64 - 1
+    }
+
+    /// The first parent that is named by the beginning of its hash.
+    pub fn named_like(&self) -> Option<[u8; PREFIX_BYTES]> {
+        self.ops.iter().flat_map(|op| &op.parents).find_map(|parent| match parent {
+            WireParent::Prefix(prefix) => Some(*prefix),
+            _ => None,
+        })
     }
 
     /// The size of the payloads and attachments in bytes.
@@ -223,10 +242,11 @@ impl Segment {
         let mut before = Before::default();
         let mut ops = Vec::with_capacity(count.min(reader.remaining() / OP_BYTES_MIN + 1));
         for _ in 0..count {
-            if ops.last().is_some_and(|op: &WireOp| op.kind == OpType::Workspace) {
-                return Err(DecodeError::Invalid("a workspace operation ends its segment"));
+            let op = decode_op(reader, &logs, &mut before)?;
+            if !ops.is_empty() && (op.kind == OpType::Workspace || op.cut.is_some()) {
+                return Err(DecodeError::Invalid("an operation that names membership begins its segment"));
             }
-            ops.push(decode_op(reader, &logs, &mut before)?);
+            ops.push(op);
         }
         if before.logs_named != logs.len() {
             return Err(DecodeError::Invalid("a segment lists a log that no parent names"));
@@ -273,20 +293,16 @@ impl Segment {
 }
 
 impl WireOp {
-    fn header(
-        &self,
-        log: LogId,
-        seq: u64,
-        previous: Option<OpHash>,
-        resolve: &impl Resolve,
-    ) -> Result<Header, ChainError> {
+    fn header(&self, log: LogId, seq: u64, previous: Option<OpHash>, resolve: &impl Resolve) -> Result<Header, ChainError> {
         let mut parents = SmallVec::with_capacity(self.parents.len());
         for parent in &self.parents {
             parents.push(match parent {
                 WireParent::Own(distance) => ParentRef::Own(*distance),
                 WireParent::Hash(hash) => ParentRef::Other(*hash),
-                WireParent::At(position) => {
-                    ParentRef::Other(resolve.hash_at(position).ok_or(ChainError::UnknownParent(*position))?)
+                WireParent::At(position) => ParentRef::Other(resolve.hash_at(position).ok_or(ChainError::UnknownParent(*position))?),
+                WireParent::Prefix(prefix) => {
+                    let found = resolve.hash_like(self.node.as_ref(), prefix);
+                    ParentRef::Other(found.ok_or(ChainError::UnknownPrefix(*prefix))?)
                 }
             });
         }
@@ -309,9 +325,9 @@ impl WireOp {
     }
 
     /// The travelling form of an operation; `position` finds the place of a parent that the receiver is known to hold.
-    pub fn of(op: &Op, attachments: bool, position: impl Fn(&OpHash) -> Option<Position>) -> Self {
+    pub fn of(op: &Op, attachments: bool, mut position: impl FnMut(&OpHash) -> Option<Position>) -> Self {
         let header = &op.header;
-        let parent = |parent: &ParentRef| match parent {
+        let mut parent = |parent: &ParentRef| match parent {
             ParentRef::Own(distance) => WireParent::Own(*distance),
             ParentRef::Other(hash) => position(hash).map_or(WireParent::Hash(*hash), WireParent::At),
         };
@@ -321,7 +337,7 @@ impl WireOp {
             timestamp: header.timestamp,
             version: header.version,
             parent_version: header.parent_version,
-            parents: header.parents.iter().map(parent).collect(),
+            parents: header.parents.iter().map(&mut parent).collect(),
             cut: header.cut.clone(),
             encryption: header.payload.encryption,
             payload: Arc::clone(&op.payload),
@@ -368,7 +384,7 @@ const ENCRYPTED: u8 = 1 << 7;
 /// node (unless the same): 0 none | 1 and 16 bytes | 2 and length and text | 3 + n: the n-th last distinct node of this segment
 /// time: zigzag difference in ms * 2 + (1 if a counter follows) | counter
 /// version: zigzag difference
-/// parents (unless the operation before): count, each 2d (own log, distance d) | 1 and 32 bytes | 3 + 2i and seq (i-th log)
+/// parents (unless the operation before): count, each 2d (own log, distance d) | 1 and 32 bytes | 3 and 8 bytes | 5 + 2i and seq (i-th log)
 /// parent version (when there are parents): version - parent version
 /// cut: count, 32 bytes each | encryption 1 | payload: length, bytes
 /// attachment: hash 32, length, 0 or (1 and the bytes)
@@ -437,8 +453,12 @@ fn encode_parents(out: &mut Vec<u8>, parents: &[WireParent], logs: &[LogId]) {
             }
             WireParent::At(position) => {
                 let index = logs.iter().position(|log| *log == position.log).unwrap_or_default() as u64;
-                put_uint(out, 3 + (index << 1));
+                put_uint(out, 5 + (index << 1));
                 put_uint(out, position.seq);
+            }
+            WireParent::Prefix(prefix) => {
+                put_uint(out, 3);
+                out.extend_from_slice(prefix);
             }
         }
     }
@@ -498,11 +518,8 @@ fn decode_op(reader: &mut Reader<'_>, logs: &[LogId], before: &mut Before) -> Re
     }
     before.version = before.version.wrapping_add(reader.int("a version")? as u64);
     let version = before.version;
-    let parents = if flags & AFTER_PREVIOUS != 0 {
-        SmallVec::from_slice(&[WireParent::Own(1)])
-    } else {
-        decode_parents(reader, logs, before)?
-    };
+    let parents =
+        if flags & AFTER_PREVIOUS != 0 { SmallVec::from_slice(&[WireParent::Own(1)]) } else { decode_parents(reader, logs, before)? };
     let parent_version = match parents.is_empty() {
         true => None,
         false => Some(version.wrapping_sub(reader.uint("a parent version")?)),
@@ -565,9 +582,10 @@ fn decode_parents(reader: &mut Reader<'_>, logs: &[LogId], before: &mut Before) 
     for _ in 0..count {
         parents.push(match reader.uint("a parent")? {
             1 => WireParent::Hash(OpHash(reader.array("a parent")?)),
+            3 => WireParent::Prefix(reader.array("a parent")?),
             own if own & 1 == 0 => WireParent::Own(own >> 1),
             other => {
-                let index = usize::try_from((other - 3) >> 1).unwrap_or(usize::MAX);
+                let index = usize::try_from((other - 5) >> 1).unwrap_or(usize::MAX);
                 let log = *logs.get(index).ok_or(DecodeError::Invalid("a parent names a log that the segment does not list"))?;
                 if index > before.logs_named {
                     return Err(DecodeError::Invalid("a segment lists logs in the order in which parents name them"));

@@ -121,8 +121,11 @@ impl<S: Store> Replica<S> {
         self.text_lens = TextLens::from_raw(lens.collect());
         self.unfolded = rest.unfolded.into_iter().collect();
         self.node_sum = Sum::from_bytes(&array(&rest.node_sum)?);
-        self.order_digests =
-            rest.orders.into_iter().map(|(parent, digest)| Ok((parent, array(&digest)?))).collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+        self.order_digests = rest
+            .orders
+            .into_iter()
+            .map(|(parent, digest)| Ok((parent, array(&digest)?)))
+            .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
         for id in self.store.node_ids()? {
             let bytes = self.store.node(&id)?.unwrap_or_default();
             let record: NodeRecord = ciborium::from_reader(bytes.as_slice()).map_err(|error| corrupt("a node's state", &error))?;
@@ -150,7 +153,8 @@ impl<S: Store> Replica<S> {
             let cut = cut.map_err(|missing| corrupt("a log", &format!("membership operation {} is missing", missing.short())))?;
             self.note_cut(log, branch, seq, cut);
         }
-        let forked = !was_forked && self.logs.get(&log).is_some_and(Log::is_forked);
+        let is_forked = self.logs.get(&log).is_some_and(Log::is_forked);
+        let forked = is_forked && (!was_forked || self.membership.has_removals());
         Ok(forked || op.header.kind == OpType::Workspace)
     }
 

@@ -7,8 +7,8 @@
 use super::Replica;
 use crate::crypto::Domain;
 use crate::ids::NodeId;
-use crate::log::frontier::{self, FrontierEntry};
 use crate::log::Head;
+use crate::log::frontier::{self, FrontierEntry};
 use crate::store::{Store, StoreError};
 use crate::wire;
 

@@ -9,13 +9,17 @@ use crate::log::fork::{CHAIN_MAX, ForkProof, SignedChain};
 use crate::log::frontier::FrontierEntry;
 use crate::log::{Head, Log};
 use crate::op::OpType;
-use crate::op::segment::{PREFIX_BYTES, Position, SEGMENT_OPS_MAX, Segment, WireOp};
+use crate::op::segment::{PREFIX_BYTES, Position, SEGMENT_LOGS_MAX, SEGMENT_OPS_MAX, Segment, WireOp, WireParent};
 use crate::store::{Store, StoreError};
 
 /// How many operations a segment aims at in bulk.
-pub const SEGMENT_OPS_AIM: u64 = 512;
+const SEGMENT_OPS_AIM: u64 = 512;
 /// How many bytes of content a segment aims at in bulk.
-pub const SEGMENT_BYTES_AIM: usize = 256 * 1024;
+const SEGMENT_BYTES_AIM: usize = 256 * 1024;
+
+/// The most branches a ladder shows; each has at most 65 rungs, so that a ladder keeps within a message's bound. Of a log that was forked
+/// more often the branches with the least names are exchanged first.
+const LADDER_LEAVES_MAX: usize = 60;
 
 /// A run of one branch of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,13 +76,22 @@ impl<S: Store> Replica<S> {
     fn servable(&self, entry: &Log, leaf: usize, log: LogId) -> u64 {
         let path = entry.path(leaf);
         let durable = |seq: u64| entry.on_path(leaf, seq).is_some_and(|index| index.0 < self.durable);
-        if self.own_log() == Some(log) && !entry.is_forked() {
-            let branch = &entry.branches()[0];
-            let count = branch.ops.partition_point(|index| index.0 < self.durable);
-            return count as u64;
+        if self.signs(log) {
+            let last_durable = |branch: &usize| {
+                let branch = &entry.branches()[*branch];
+                let count = branch.ops.partition_point(|index| index.0 < self.durable);
+                (count > 0).then(|| branch.first_seq + count as u64 - 1)
+            };
+            return path.iter().rev().find_map(last_durable).unwrap_or(0);
         }
         let signed = path.iter().rev().flat_map(|branch| entry.branches()[*branch].signatures.keys().rev());
         signed.copied().find(|seq| durable(*seq)).unwrap_or(0)
+    }
+
+    /// Whether we can sign what we hold of a log: any of our own, of epochs before this one too, whose operations we kept without
+    /// signatures.
+    fn signs(&self, log: LogId) -> bool {
+        self.device() == Some(log.device)
     }
 
     /// The next segment of a range: up to a position for which a signature is held, of moderate size. `known` says up to where the
@@ -86,19 +99,17 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn segment(
-        &self,
-        range: &LogRange,
-        attachments: bool,
-        known: &dyn Fn(&LogId) -> u64,
-    ) -> Result<Option<Segment>, StoreError> {
+    pub fn segment(&self, range: &LogRange, attachments: bool, known: &dyn Fn(&LogId) -> u64) -> Result<Option<Segment>, StoreError> {
         let Some(entry) = self.logs.get(&range.log) else { return Ok(None) };
         let Some((last, signature)) = self.next_signature(entry, range)? else { return Ok(None) };
         let mut ops = Vec::with_capacity((last - range.after) as usize);
+        let mut logs: Vec<LogId> = Vec::new();
         for seq in range.after + 1..=last {
             let Some(index) = entry.on_path(range.branch, seq) else { return Ok(None) };
             let op = self.store.op(index)?;
-            ops.push(WireOp::of(&op, attachments, |hash| self.position_for(hash, known)));
+            ops.push(WireOp::of(&op, attachments, |hash| {
+                self.position_for(hash, known).filter(|position| listed(&mut logs, position.log))
+            }));
         }
         let previous = match range.after {
             0 => None,
@@ -109,6 +120,36 @@ impl<S: Store> Replica<S> {
             previous_prefix.copy_from_slice(&previous.0[..PREFIX_BYTES]);
         }
         Ok(Some(Segment { log: range.log, first_seq: range.after + 1, previous_prefix, ops, signature }))
+    }
+
+    /// A single operation in the form for gossip: signed by itself, parents named by the beginning of their hashes. It is a hint: a
+    /// receiver that has not the parent at hand learns of the operation by its session. `None` when no signature over it is held.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn gossip(&self, hash: &OpHash) -> Result<Option<Segment>, StoreError> {
+        let Some(op) = self.op(hash)? else { return Ok(None) };
+        let Some(entry) = self.logs.get(&op.header.log) else { return Ok(None) };
+        let Some(branch) = entry.find(op.header.seq, hash, |index| self.store.op(index).map(|op| op.hash))? else { return Ok(None) };
+        let own = self.author.as_ref().filter(|author| author.log() == op.header.log);
+        let signature = match own {
+            Some(author) => Some(author.key.sign(Purpose::Operation, &[&hash.0])),
+            None => entry.branches()[branch].signatures.get(&op.header.seq).copied(),
+        };
+        let Some(signature) = signature else { return Ok(None) };
+        let prefix = |hash: &OpHash| {
+            let mut prefix = [0; PREFIX_BYTES];
+            prefix.copy_from_slice(&hash.0[..PREFIX_BYTES]);
+            prefix
+        };
+        let mut wire = WireOp::of(&op, false, |_| None);
+        for parent in &mut wire.parents {
+            if let WireParent::Hash(hash) = parent {
+                *parent = WireParent::Prefix(prefix(hash));
+            }
+        }
+        let previous_prefix = op.header.previous.as_ref().map_or([0; PREFIX_BYTES], prefix);
+        Ok(Some(Segment { log: op.header.log, first_seq: op.header.seq, previous_prefix, ops: vec![wire], signature }))
     }
 
     /// The position of a parent that the receiver holds, in a log without forks.
@@ -125,19 +166,19 @@ impl<S: Store> Replica<S> {
         let mut aim = range.after;
         let mut bytes = 0;
         while aim < range.through && aim - range.after < SEGMENT_OPS_AIM && bytes < SEGMENT_BYTES_AIM {
-            aim += 1;
-            let Some(index) = entry.on_path(range.branch, aim) else { return Ok(None) };
+            let Some(index) = entry.on_path(range.branch, aim + 1) else { return Ok(None) };
             let op = self.store.op(index)?;
-            bytes += op.payload.len();
-            // A workspace operation ends its segment: see `Segment`.
-            if op.header.kind == OpType::Workspace {
+            // What names membership begins its segment: see `Segment`.
+            if aim > range.after && (op.header.kind == OpType::Workspace || op.header.cut.is_some()) {
                 break;
             }
+            aim += 1;
+            bytes += op.payload.len();
         }
         if aim == range.after {
             return Ok(None);
         }
-        if let Some(author) = self.author.as_ref().filter(|author| author.log() == range.log && !entry.is_forked()) {
+        if let Some(author) = self.author.as_ref().filter(|_| self.signs(range.log)) {
             let hash = entry.on_path(range.branch, aim).map(|index| self.hash_of(index)).unwrap_or(OpHash([0; 32]));
             return Ok(Some((aim, author.key.sign(Purpose::Operation, &[&hash.0]))));
         }
@@ -174,7 +215,10 @@ impl<S: Store> Replica<S> {
     pub fn ladder(&self, log: LogId) -> Option<Ladder> {
         let entry = self.logs.get(&log)?;
         let mut rungs = Vec::new();
-        for leaf in entry.leaves() {
+        let mut leaves: Vec<usize> = entry.leaves().collect();
+        leaves.sort_unstable_by_key(|leaf| entry.branches()[*leaf].name);
+        leaves.truncate(LADDER_LEAVES_MAX);
+        for leaf in leaves {
             let last = entry.branches()[leaf].last_seq();
             let mut back = 0;
             while back < last {
@@ -270,6 +314,18 @@ impl<S: Store> Replica<S> {
     pub const fn durable_ops(&self) -> u32 {
         self.durable
     }
+}
+
+/// Whether a segment may name this log by number: it lists so many and no more.
+fn listed(logs: &mut Vec<LogId>, log: LogId) -> bool {
+    if logs.contains(&log) {
+        return true;
+    }
+    let room = logs.len() < SEGMENT_LOGS_MAX;
+    if room {
+        logs.push(log);
+    }
+    room
 }
 
 /// Notes that everything up to `seq` on the way to `branch` is there.

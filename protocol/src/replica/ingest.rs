@@ -10,11 +10,11 @@ use super::Replica;
 use super::fold_op::Folded;
 use super::standing::on_path_of;
 use crate::clock::Timestamp;
-use crate::ids::{LogId, OpHash};
+use crate::ids::{LogId, NodeId, OpHash};
 use crate::log::{Log, Split};
 use crate::membership::{CutId, Membership, Unauthorised};
 use crate::mutant::{self, Mutant};
-use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Segment};
+use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Resolve, Segment};
 use crate::op::{Op, OpType, ParentRef, PayloadError};
 use crate::store::{OpIndex, Record, Store, StoreError};
 
@@ -42,6 +42,8 @@ pub enum Missing {
     Previous(Position),
     /// A parent that it names by position.
     Parent(Position),
+    /// A parent that it names by the beginning of its hash.
+    Recent([u8; PREFIX_BYTES]),
     /// A workspace operation.
     Membership(OpHash),
 }
@@ -56,7 +58,7 @@ pub enum Refusal {
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// Clocks do not advance along the log.
-    #[error("operation {seq} of log {log}: time and version must exceed those of the operation before")]
+    #[error("operation {seq} of log {log}: time and version must exceed those of the operation before and of its parents")]
     Clock {
         /// The log.
         log: LogId,
@@ -146,12 +148,13 @@ impl<S: Store> Replica<S> {
         let empty = Log::default();
         let log = self.logs.get(&segment.log).unwrap_or(&empty);
         let (branch, previous) = self.find_previous(segment, log)?;
-        let resolve = |position: &Position| {
-            let index = self.logs.get(&position.log)?.only(position.seq)?;
-            self.store.op(index).ok().map(|op| op.hash)
-        };
-        let ops = segment.verify(&self.workspace, previous, &resolve).map_err(|error| match error {
+        let ops = segment.verify(&self.workspace, previous, self).map_err(|error| match error {
+            // Two recent operations whose hashes begin alike: the session, which spells hashes out, will tell them apart.
+            ChainError::Signature { .. } if segment.named_like().is_some() => {
+                IngestError::Missing(Missing::Recent(segment.named_like().unwrap_or_default()))
+            }
             ChainError::UnknownParent(position) => IngestError::Missing(Missing::Parent(position)),
+            ChainError::UnknownPrefix(prefix) => IngestError::Missing(Missing::Recent(prefix)),
             other => Refusal::Chain(other).into(),
         })?;
         self.skip_known(segment, log, branch, ops)
@@ -255,6 +258,11 @@ impl<S: Store> Replica<S> {
             }
             parents.push(hash);
         }
+        let stamps: Vec<_> = parents.iter().filter_map(|parent| self.membership.stamp_of(parent)).collect();
+        let latest = stamps.iter().map(|stamp| stamp.version).max();
+        if latest != op.header.parent_version || stamps.iter().any(|stamp| stamp.timestamp >= op.header.timestamp) {
+            return Err(Refusal::Clock { log: placed.log, seq: op.header.seq }.into());
+        }
         let result = self.membership.insert(op, *action, &parents, on_path_of!(self));
         result.map_err(|why| Refusal::Unauthorised(why).into())
     }
@@ -297,7 +305,9 @@ impl<S: Store> Replica<S> {
         self.logs.entry(placed.log).branches_mut()[branch].signatures.insert(signed.0, segment.signature);
         ingested.stored = stored.len() as u32;
         ingested.forked = !was_forked && self.logs.get(&placed.log).is_some_and(Log::is_forked);
-        if changes_membership || ingested.forked {
+        // What a removal covers of a forked log depends on which of its branches are held.
+        let judged_anew = self.membership.has_removals() && self.logs.get(&placed.log).is_some_and(Log::is_forked);
+        if changes_membership || ingested.forked || judged_anew {
             self.restand()?;
         }
         for (index, op) in &stored {
@@ -317,6 +327,23 @@ impl<S: Store> Replica<S> {
         }
         self.logs.entry(log).branches_mut()[branch].cuts.push((seq, cut));
         self.judge_branch(log, branch);
+    }
+}
+
+/// How many of a node's operations are looked at for one whose hash begins in a certain way.
+const RECENT_MAX: usize = 64;
+
+impl<S: Store> Resolve for Replica<S> {
+    fn hash_at(&self, position: &Position) -> Option<OpHash> {
+        let index = self.logs.get(&position.log)?.only(position.seq)?;
+        self.store.op(index).ok().map(|op| op.hash)
+    }
+
+    fn hash_like(&self, node: Option<&NodeId>, prefix: &[u8; PREFIX_BYTES]) -> Option<OpHash> {
+        let begins = |hash: &OpHash| hash.0[..PREFIX_BYTES] == *prefix;
+        let Some(node) = node else { return self.membership.heads().iter().copied().find(begins) };
+        let slot = self.nodes.find(node)?;
+        self.graph().recent(&self.nodes.get(slot).state.head_indices(), RECENT_MAX).ok()?.into_iter().find(begins)
     }
 }
 

@@ -79,8 +79,7 @@ impl<S: Store> Replica<S> {
 
     /// The ids of all nodes that exist, deleted ones included, ascending.
     pub fn node_ids(&self) -> Vec<NodeId> {
-        let mut ids: Vec<NodeId> =
-            self.nodes.iter().filter(|(_, slot)| slot.state.exists()).map(|(_, slot)| slot.id.clone()).collect();
+        let mut ids: Vec<NodeId> = self.nodes.iter().filter(|(_, slot)| slot.state.exists()).map(|(_, slot)| slot.id.clone()).collect();
         ids.sort_unstable();
         ids
     }

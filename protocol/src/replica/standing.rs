@@ -92,8 +92,7 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         self.live_text_strategy = live;
-        let apart: Vec<u32> =
-            self.nodes.iter().filter(|(_, slot)| slot.state.heads().len() > 1).map(|(slot, _)| slot).collect();
+        let apart: Vec<u32> = self.nodes.iter().filter(|(_, slot)| slot.state.heads().len() > 1).map(|(slot, _)| slot).collect();
         for slot in apart {
             self.open_texts.insert(slot, Box::new(crate::fold::text::OpenText::Whole));
             self.texts_pending.insert(slot);
@@ -142,6 +141,6 @@ fn covered_through<S: Store>(store: &S, log: &Log, branch: usize, head: &Head) -
         return head.seq;
     }
     // Another branch: what both share counts.
-    let shared = log.path(named).into_iter().filter(|other| path.contains(other)).next_back();
+    let shared = log.path(named).into_iter().rfind(|other| path.contains(other));
     shared.map_or(0, |shared| log.branches()[shared].last_seq())
 }

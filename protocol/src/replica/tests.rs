@@ -53,7 +53,7 @@ fn talk(a: &mut Device, b: &mut Device, now: Timestamp, configs: [SessionConfig;
     ];
     let mut pending = [PendingBuffer::default(), PendingBuffer::default()];
     let mut talk = Talk::default();
-    let mut replicas = [a, b];
+    let replicas = [a, b];
     sessions[0].start(replicas[0], now).unwrap();
     loop {
         let mut moved = false;
@@ -77,10 +77,8 @@ fn talk(a: &mut Device, b: &mut Device, now: Timestamp, configs: [SessionConfig;
         }
         assert!(talk.turns < 1000, "the session does not come to rest");
     }
-    for side in 0..2 {
-        while let Some(event) = sessions[side].poll_event() {
-            talk.events[side].push(event);
-        }
+    for (session, events) in sessions.iter_mut().zip(&mut talk.events) {
+        events.extend(std::iter::from_fn(|| session.poll_event()));
     }
     let states = [sessions[0].status(replicas[0]).state, sessions[1].status(replicas[1]).state];
     (talk, states)

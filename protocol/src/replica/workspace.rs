@@ -28,12 +28,7 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the certificate is not for this device, or storage fails.
     pub fn found(store: S, author: Author, certificate: Certificate, founding: Founding, now: Timestamp) -> Result<Self, WriteError> {
-        let action = WorkspaceAction::Genesis {
-            name: founding.name,
-            certificate,
-            policy: founding.policy,
-            secret: founding.secret,
-        };
+        let action = WorkspaceAction::Genesis { name: founding.name, certificate, policy: founding.policy, secret: founding.secret };
         let payload = Payload { action: Some(Box::new(action)), ..Payload::default() };
         let workspace = genesis_hash(&author, &payload, now);
         let mut replica = Self::open(WorkspaceId(workspace.0), store, Some(author), now)?;
@@ -54,29 +49,13 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// When this device's user is no owner.
-    pub fn invite(
-        &mut self,
-        now: Timestamp,
-        key: &KeyPair,
-        role: Role,
-        expires: Timestamp,
-        uses: u32,
-    ) -> Result<Ticket, WriteError> {
+    pub fn invite(&mut self, now: Timestamp, key: &KeyPair, role: Role, expires: Timestamp, uses: u32) -> Result<Ticket, WriteError> {
         if uses == 0 || uses > crate::membership::action::INVITE_USES_MAX {
             return Err(WriteError::Invalid("an invite is for 1 to 100,000 joins"));
         }
         let secret = self.membership.secret().ok_or(WriteError::NotMember)?;
         let invite = self.change_workspace(now, WorkspaceAction::Invite { key: key.public(), role, expires, uses })?;
-        Ok(Ticket {
-            workspace: self.workspace,
-            invite,
-            key: key.clone(),
-            secret,
-            role,
-            expires,
-            addresses: Vec::new(),
-            relay: None,
-        })
+        Ok(Ticket { workspace: self.workspace, invite, key: key.clone(), secret, role, expires, addresses: Vec::new(), relay: None })
     }
 
     /// Joins by a ticket, once the workspace's operations have been received from the member that admitted this device.
@@ -112,7 +91,7 @@ impl<S: Store> Replica<S> {
 /// The hash the genesis will have: written first into a fresh log, with fresh clocks.
 fn genesis_hash(author: &Author, payload: &Payload, now: Timestamp) -> OpHash {
     let bytes = payload.encode();
-    let (timestamp, version) = crate::clock::Clocks::default().tick(now, Timestamp::ZERO);
+    let (timestamp, version) = crate::clock::Clocks::default().tick(now, (Timestamp::ZERO, 0));
     let header = Header {
         log: author.log(),
         seq: 1,

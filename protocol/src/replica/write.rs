@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::standing::on_path_of;
 use super::{Author, Replica};
-use crate::clock::Timestamp;
+use crate::clock::{AHEAD_MS_MAX, Stamp, Timestamp};
 use crate::conflict::Policy;
 use crate::delta::{DeltaCompressor, TextChange};
 use crate::ids::{ConflictId, LogId, NodeId, OpHash};
@@ -15,8 +15,8 @@ use crate::log::Head;
 use crate::op::json;
 use crate::op::payload::{EDITS_MAX, LIST_MAX, NAME_BYTES_MAX};
 use crate::op::{
-    BlobRef, EmbeddingNote, Header, INLINE_BYTES_DEFAULT, Op, OpType, PARENTS_MAX, ParentRef, Payload, Place, PlaceAnchor, attachment_hash,
-    payload_hash,
+    BlobRef, CUT_MAX, EmbeddingNote, Header, INLINE_BYTES_DEFAULT, Op, OpType, PARENTS_MAX, ParentRef, Payload, Place, PlaceAnchor,
+    attachment_hash, payload_hash,
 };
 use crate::store::{OpIndex, Record, Store, StoreError};
 use crate::text::{TextPatch, apply_patches};
@@ -205,32 +205,20 @@ impl<S: Store> Replica<S> {
     }
 
     /// Writes a change of text with the other fields of `payload`, over several operations when it is large.
-    pub(crate) fn write_text(
-        &mut self,
-        now: Timestamp,
-        id: &NodeId,
-        change: TextChange,
-        payload: Payload,
-    ) -> Result<OpHash, WriteError> {
+    pub(crate) fn write_text(&mut self, now: Timestamp, id: &NodeId, change: TextChange, payload: Payload) -> Result<OpHash, WriteError> {
         match change {
             TextChange::Replace(text) => {
                 let mut chunks = chunks_of(&text, CHUNK_BYTES_MAX);
                 let first = chunks.next().unwrap_or_default().to_owned();
                 let rest: Vec<&str> = chunks.collect();
-                let hash = self.write(
-                    now,
-                    Draft::on(id, OpType::Update, Payload { text: Some(TextChange::Replace(first)), ..payload }),
-                )?;
+                let hash = self.write(now, Draft::on(id, OpType::Update, Payload { text: Some(TextChange::Replace(first)), ..payload }))?;
                 self.append_chunks(now, id, &rest)?;
                 Ok(hash)
             }
             TextChange::Edits(patches) => {
                 let mut groups = group_patches(patches).into_iter();
                 let first = groups.next().unwrap_or_default();
-                let hash = self.write(
-                    now,
-                    Draft::on(id, OpType::Update, Payload { text: Some(TextChange::Edits(first)), ..payload }),
-                )?;
+                let hash = self.write(now, Draft::on(id, OpType::Update, Payload { text: Some(TextChange::Edits(first)), ..payload }))?;
                 for group in groups {
                     let payload = Payload { text: Some(TextChange::Edits(group)), ..Payload::default() };
                     self.write(now, Draft::on(id, OpType::Update, payload))?;
@@ -287,13 +275,7 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// When node, parent or sibling is not there, or the node would come to lie below itself.
-    pub fn move_node(
-        &mut self,
-        now: Timestamp,
-        id: &NodeId,
-        parent: Option<&NodeId>,
-        position: &Position,
-    ) -> Result<OpHash, WriteError> {
+    pub fn move_node(&mut self, now: Timestamp, id: &NodeId, parent: Option<&NodeId>, position: &Position) -> Result<OpHash, WriteError> {
         self.existing(id)?;
         if let Some(parent) = parent {
             self.existing(parent)?;
@@ -408,18 +390,25 @@ impl<S: Store> Replica<S> {
             return Err(WriteError::TooLarge { what: "an operation's payload", found: payload.len(), max: INLINE_BYTES_DEFAULT });
         }
         let log = author.log();
-        let (parents, latest, after) = self.parents_for(draft.node.as_ref(), log)?;
+        let near = now.plus_ms(AHEAD_MS_MAX).max(self.clocks.last());
+        let mut under = self.membership.heads_within(near);
+        // A clock far behind must not make us forget what gives us the right.
+        let device = author.key.device();
+        let cut = self.membership.cut(&under, on_path_of!(self)).ok();
+        if cut.and_then(|cut| self.membership.role_at(cut, &device)) != self.membership.role(&device) {
+            under = self.membership.heads().to_vec();
+        }
+        let named = self.heads_to_name(draft.node.as_ref(), &under);
+        let (parents, latest) = self.parents_for(&named, log)?;
         let previous = self.logs.get(&log).and_then(|log| log.branches().last()).and_then(|branch| branch.last);
         let seq = self.next_seq(log);
-        let heads = self.membership.heads().to_vec();
-        let cut = self.cut_for(draft.kind, log, seq, &heads);
-        // A change of the workspace takes effect however far ahead its author's clock was; it must not drag ours along.
-        let near = now.plus_ms(crate::clock::AHEAD_MS_MAX);
-        let after = after.filter(|after| draft.node.is_some() || *after <= near);
-        if self.clocks.version() == u64::MAX {
-            return Err(WriteError::Invalid("a member's operation has used up the versions; nothing can come after it"));
-        }
-        let (timestamp, version) = self.clocks.tick(now, after.unwrap_or_default());
+        let under: Vec<OpHash> = match draft.kind {
+            OpType::Workspace => named.iter().map(|head| head.hash).collect(),
+            _ => under.into_iter().take(CUT_MAX).collect(),
+        };
+        let cut = self.cut_for(draft.kind, log, seq, &under);
+        let after = named.iter().map(|head| head.timestamp).max().unwrap_or_default();
+        let (timestamp, version) = self.clocks.tick(now, (after, latest.unwrap_or(0)));
         let attachment = draft.attachment;
         let header = Header {
             log,
@@ -433,15 +422,11 @@ impl<S: Store> Replica<S> {
             parents,
             cut,
             payload: BlobRef { hash: payload_hash(&payload), len: payload.len() as u32, encryption: 0 },
-            attachment: attachment.as_ref().map(|bytes| BlobRef {
-                hash: attachment_hash(bytes),
-                len: bytes.len() as u32,
-                encryption: 0,
-            }),
+            attachment: attachment.as_ref().map(|bytes| BlobRef { hash: attachment_hash(bytes), len: bytes.len() as u32, encryption: 0 }),
         };
         debug_assert_eq!(header.check(), Ok(()));
         let op = Arc::new(Op::new(&self.workspace, header, payload, attachment));
-        self.append_own(op, draft.payload, &heads, now)
+        self.append_own(op, draft.payload, &under, now)
     }
 
     fn append_own(&mut self, op: Arc<Op>, payload: Payload, heads: &[OpHash], now: Timestamp) -> Result<OpHash, WriteError> {
@@ -463,23 +448,24 @@ impl<S: Store> Replica<S> {
         Ok(hash)
     }
 
-    /// The parents a new operation names, the greatest version among them, and the time it must exceed.
-    #[expect(clippy::type_complexity, reason = "three facts about the same heads, used once")]
-    fn parents_for(
-        &self,
-        node: Option<&NodeId>,
-        log: LogId,
-    ) -> Result<(SmallVec<[ParentRef; 1]>, Option<u64>, Option<Timestamp>), WriteError> {
-        let mut heads: Vec<crate::clock::Stamp> = match node {
-            Some(node) => self.nodes.find(node).map_or_else(Vec::new, |slot| {
-                self.nodes.get(slot).state.heads().iter().map(|head| head.stamp).collect()
-            }),
-            None => self.membership.heads().iter().filter_map(|head| self.membership.stamp_of(head)).collect(),
+    /// The heads a new operation names as parents: of its node, or of the membership graph; the latest ones when there are too many.
+    fn heads_to_name(&self, node: Option<&NodeId>, membership: &[OpHash]) -> Vec<Stamp> {
+        let mut heads: Vec<Stamp> = match node {
+            Some(node) => self
+                .nodes
+                .find(node)
+                .map_or_else(Vec::new, |slot| self.nodes.get(slot).state.heads().iter().map(|head| head.stamp).collect()),
+            None => membership.iter().filter_map(|head| self.membership.stamp_of(head)).collect(),
         };
         heads.sort_unstable();
-        let latest: Vec<_> = heads.into_iter().rev().take(PARENTS_MAX).collect();
+        heads.drain(..heads.len().saturating_sub(PARENTS_MAX));
+        heads
+    }
+
+    /// The parents as the header names them, and the greatest version among them.
+    fn parents_for(&self, heads: &[Stamp], log: LogId) -> Result<(SmallVec<[ParentRef; 1]>, Option<u64>), WriteError> {
         let mut parents = SmallVec::new();
-        for head in &latest {
+        for head in heads {
             let own = self.store.find(&head.hash)?.map(|index| self.store.op(index)).transpose()?.filter(|op| op.header.log == log);
             parents.push(match own {
                 Some(op) => ParentRef::Own(self.next_seq(log) - op.header.seq),
@@ -487,8 +473,7 @@ impl<S: Store> Replica<S> {
             });
         }
         parents.sort_unstable();
-        let version = latest.iter().map(|head| head.version).max();
-        Ok((parents, version, latest.iter().map(|head| head.timestamp).max()))
+        Ok((parents, heads.iter().map(|head| head.version).max()))
     }
 
     /// The membership cut to write down: only when it is not the one in force.
@@ -496,7 +481,6 @@ impl<S: Store> Replica<S> {
         if kind == OpType::Workspace {
             return None;
         }
-        let heads = &heads[..heads.len().min(crate::op::CUT_MAX)];
         let current = self.membership.cut(heads, on_path_of!(self)).ok();
         let in_force = self.logs.get(&log).and_then(|log| log.cut_at(0, seq));
         (current != in_force || in_force.is_none()).then(|| heads.into())

@@ -117,9 +117,9 @@ impl Session {
             Credential::Join { invite, certificate, proof } => {
                 let join = WorkspaceAction::Join { invite: *invite, certificate: *certificate, proof: *proof };
                 certificate.device == self.peer
-                    && membership.invite_key(invite).is_some_and(|key| {
-                        certificate::verify_join(&key, &membership.workspace(), certificate, proof).is_ok()
-                    })
+                    && membership
+                        .invite_key(invite)
+                        .is_some_and(|key| certificate::verify_join(&key, &membership.workspace(), certificate, proof).is_ok())
                     && membership.admits(&join, now).is_ok()
             }
             Credential::Device(certificate) => {
@@ -129,11 +129,26 @@ impl Session {
         if !holds {
             return Err(self.turn_away(ByeCode::NotMember, "the credential does not hold: ended, used up, revoked or not ours"));
         }
+        self.greeting.vouched = true;
         self.admit(replica)?;
         if self.role == Role::Responder {
             self.start_comparing(replica);
         }
         Ok(())
+    }
+
+    /// Whether the peer may still be shown operations: it was admitted as somebody, but may have been removed since; or by a joiner who
+    /// knew nobody yet and trusted everyone who knows the secret. The session of a removed peer ends.
+    pub(super) fn may_be_shown<S: Store>(&mut self, replica: &Replica<S>) -> bool {
+        let membership = replica.membership();
+        if !self.greeting.admitted || membership.is_empty() || membership.role(&self.peer).is_some() {
+            return true;
+        }
+        if membership.knows_device(&self.peer) {
+            self.bye(ByeCode::Removed, "this device was removed from the workspace");
+            return false;
+        }
+        self.greeting.vouched
     }
 
     pub(super) fn send_summary<S: Store>(&mut self, replica: &mut Replica<S>) {

@@ -69,8 +69,7 @@ pub enum ByeCode {
 }
 
 impl ByeCode {
-    const ALL: [Self; 7] =
-        [Self::Closing, Self::Version, Self::Stranger, Self::NotMember, Self::Removed, Self::Malformed, Self::Overload];
+    const ALL: [Self; 7] = [Self::Closing, Self::Version, Self::Stranger, Self::NotMember, Self::Removed, Self::Malformed, Self::Overload];
 }
 
 /// What a range of logs is compared by.
@@ -250,7 +249,7 @@ impl Message {
                 ranges.iter().try_for_each(|range| encode_range(e, range))?;
             }
             Self::Ladder { want, ladder } => {
-                e.array(3)?.bool(*want)?;
+                e.array(4)?.bool(*want)?;
                 encode_log(e, &ladder.log)?;
                 e.array(ladder.rungs.len() as u64 * 2)?;
                 for rung in &ladder.rungs {
@@ -317,9 +316,7 @@ impl Message {
                 let state = wire::decode_array(d, WHAT)?;
                 let unfolded = d.u64().map_err(&cbor)?;
                 let count = pairs(d, 8, "logs in a summary")?;
-                let one = |d: &mut minicbor::Decoder<'_>| {
-                    Ok(Yours { epoch: d.u32().map_err(&cbor)?, seq: d.u64().map_err(&cbor)? })
-                };
+                let one = |d: &mut minicbor::Decoder<'_>| Ok(Yours { epoch: d.u32().map_err(&cbor)?, seq: d.u64().map_err(&cbor)? });
                 let yours = (0..count).map(|_| one(d)).collect::<Result<_, DecodeError>>()?;
                 Self::Summary { frontier, state, unfolded, yours }
             }
@@ -330,7 +327,7 @@ impl Message {
                 Self::Frontier { reply, ranges: (0..count).map(|_| decode_range(d)).collect::<Result<_, _>>()? }
             }
             tag::LADDER => {
-                wire::expect_array(d, 3, WHAT)?;
+                wire::expect_array(d, 4, WHAT)?;
                 let want = d.bool().map_err(&cbor)?;
                 let log = decode_log(d)?;
                 let count = pairs(d, RUNGS_MAX, "rungs of a ladder")?;

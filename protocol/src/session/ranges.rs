@@ -14,7 +14,7 @@ use crate::replica::{Ladder, Replica};
 use crate::store::Store;
 
 /// Up to this many logs a range is spelt out.
-pub const ENTRIES_MAX: usize = 64;
+const ENTRIES_MAX: usize = 64;
 /// Into how many parts a range is split.
 const PARTS: usize = 16;
 
@@ -72,12 +72,7 @@ impl Session {
         self.outgoing.push_back(Message::Frontier { reply: false, ranges });
     }
 
-    pub(super) fn on_frontier<S: Store>(
-        &mut self,
-        replica: &mut Replica<S>,
-        reply: bool,
-        ranges: Vec<Range>,
-    ) -> Result<(), SessionError> {
+    pub(super) fn on_frontier<S: Store>(&mut self, replica: &mut Replica<S>, reply: bool, ranges: Vec<Range>) -> Result<(), SessionError> {
         let frontier = replica.frontier();
         let mut questions = Vec::new();
         let mut answers = Vec::new();
@@ -193,12 +188,7 @@ impl Session {
         }
     }
 
-    pub(super) fn on_ladder<S: Store>(
-        &mut self,
-        replica: &mut Replica<S>,
-        want: bool,
-        ladder: &Ladder,
-    ) -> Result<(), SessionError> {
+    pub(super) fn on_ladder<S: Store>(&mut self, replica: &mut Replica<S>, want: bool, ladder: &Ladder) -> Result<(), SessionError> {
         if want {
             self.send_ladder(replica, ladder.log, false);
         }

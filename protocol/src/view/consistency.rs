@@ -85,7 +85,7 @@ impl ConsistencyError {
         match self {
             Self::Decode { .. } => "malformed_segment",
             Self::Previous { .. } => "wrong_previous",
-            Self::Chain { why: ChainError::UnknownParent(_), .. } => "unknown_parent",
+            Self::Chain { why: ChainError::UnknownParent(_) | ChainError::UnknownPrefix(_), .. } => "unknown_parent",
             Self::Chain { why: ChainError::Header { .. }, .. } => "malformed_header",
             Self::Chain { why: ChainError::Signature { .. }, .. } => "bad_signature",
             Self::Count { .. } => "view_count",

@@ -184,7 +184,7 @@ fn clocks_that_do_not_advance_along_the_log_are_refused() {
     let clock = Refusal::Clock { log: log(2), seq };
     assert_eq!(refused(&mut owner, &|header| header.timestamp = before.timestamp), clock, "the same time");
     assert_eq!(refused(&mut owner, &|header| header.version = before.version), clock, "the same version");
-    assert_eq!(refused(&mut owner, &|header| header.timestamp = Timestamp(1)), clock, "an earlier time");
+    assert_eq!(refused(&mut owner, &|header| header.timestamp = Timestamp(before.timestamp.0 - 1)), clock, "an earlier time");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn clocks_behind_a_parent_make_an_operation_void() {
     let lagging = lag(edit(0, 0, "1"), &|header| header.timestamp = at(4_000));
     let declared = lag(edit(0, 0, "2"), &|header| (header.timestamp, header.parent_version) = (at(5_500), Some(1)));
     let honest = lag(edit(0, 0, "3"), &|header| header.timestamp = at(6_000));
-    take(&mut owner, &signed(&key(1), &[later.clone()]), at(7_000));
+    take(&mut owner, &signed(&key(1), std::slice::from_ref(&later)), at(7_000));
     assert_eq!(take(&mut owner, &signed(&key(2), &[lagging, declared, honest]), at(7_000)).stored, 3);
     assert_eq!(owner.view(&node("page")).unwrap().content, "3hello!", "two of three have no effect");
 }
@@ -541,20 +541,27 @@ fn a_workspace_operation_that_cannot_be_read_is_refused() {
     assert!(matches!(refuse(&mut owner, &signed(&key(1), &[op]), at(60)), Refusal::Workspace(_)));
 }
 
-/// A member signs an operation with the greatest version there is. Every later version would have to be greater. Today that ends writing
-/// for everybody who holds it, with an error and not with a panic or a broken log.
+/// A version far ahead of all others would end writing for everybody: every later version has to be greater. So a version never
+/// exceeds its operation's timestamp, and time has a bound already.
 #[test]
-fn the_greatest_version_is_answered_with_an_error() {
+fn a_version_beyond_its_timestamp_is_refused() {
     let (mut owner, mut editor, page) = pair();
-    let mut pen = editors_pen(&mut editor);
+    let pen = editors_pen(&mut editor);
     meet(&mut owner, &mut editor, at(60));
     let parent = op(&owner, &page);
-    let greatest = pen.sign_off(Some(&node("page")), OpType::Update, edit(5, 0, "!").encode(), &[&parent], |header| {
-        header.version = u64::MAX;
-    });
-    assert_eq!(take(&mut owner, &signed(&key(2), &[greatest]), at(70)).stored, 1);
-    assert_eq!(owner.view(&node("page")).unwrap().content, "hello!");
-    let before = owner.frontier_digest();
-    assert!(owner.set_text(at(80), &node("page"), "hello?").is_err());
-    assert_eq!(owner.frontier_digest(), before, "nothing was written");
+    let versioned = |beyond: u64| {
+        let op = pen.clone().sign_off(Some(&node("page")), OpType::Update, edit(5, 0, "!").encode(), &[&parent], |header| {
+            header.version = header.timestamp.0.saturating_add(beyond);
+        });
+        signed(&key(2), &[op])
+    };
+    for beyond in [1, u64::MAX] {
+        let refusal = refuse(&mut owner, &versioned(beyond), at(70));
+        assert!(matches!(refusal, Refusal::Chain(ChainError::Header { .. })), "{refusal}");
+    }
+    take(&mut owner, &versioned(0), at(70));
+    let written = owner.set_text(at(80), &node("page"), "hello?").unwrap().expect("it differs");
+    assert_eq!(op(&owner, &written).header.check(), Ok(()), "we can still write after the greatest version allowed");
+    owner.commit().unwrap();
+    assert_eq!(exchange(&mut owner, &mut editor, at(90)), [], "and others take it");
 }

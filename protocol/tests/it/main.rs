@@ -1,4 +1,5 @@
 //! The protocol from outside: golden vectors, properties of the wire forms, and what becomes of bad input.
+#![expect(clippy::unwrap_used, reason = "in a test the line that failed says enough")]
 
 mod bad_input;
 mod forks;

@@ -11,7 +11,11 @@ use crate::people::Person;
 
 pub(super) fn close(out: &mut dyn Write, people: &mut [Person], took: Duration) -> Result<()> {
     heading(out, 8, "In the end")?;
-    writeln!(out, "   {:6} {:>10} {:>7} {:>9} {:>5}   {:16}  {:16}  texts", "device", "operations", "nodes", "conflicts", "open", "frontier", "state")?;
+    writeln!(
+        out,
+        "   {:6} {:>10} {:>7} {:>9} {:>5}   {:16}  {:16}  texts",
+        "device", "operations", "nodes", "conflicts", "open", "frontier", "state"
+    )?;
     let mut rows = Vec::new();
     for person in people.iter_mut() {
         let counts = person.replica.counts();

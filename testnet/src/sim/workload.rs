@@ -97,8 +97,7 @@ impl Desk<'_> {
 
     /// Some words.
     pub(crate) fn words(&mut self) -> String {
-        const WORDS: [&str; 12] =
-            ["river", "gauge", "north", "é", "naïve", "plan", "\n", "42", "the", "𝄞", "meeting", "left bank"];
+        const WORDS: [&str; 12] = ["river", "gauge", "north", "é", "naïve", "plan", "\n", "42", "the", "𝄞", "meeting", "left bank"];
         let count = self.dice.between(1, 8);
         let words: Vec<&str> = (0..count).filter_map(|_| self.dice.pick(&WORDS).copied()).collect();
         words.join(" ")

@@ -6,8 +6,8 @@ use std::any::Any;
 use anyhow::ensure;
 use nodespace_protocol::text::TextPatch;
 use nodespace_protocol::text::trace::Trace;
-use yrs::updates::decoder::Decode as _;
 use yrs::block::ClientID;
+use yrs::updates::decoder::Decode as _;
 use yrs::{Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update};
 
 use super::{Engine, Prepared};

@@ -3,7 +3,7 @@
 use nodespace_protocol::delta::TextChange;
 use nodespace_protocol::ids::{NodeId, OpHash, WorkspaceId};
 use nodespace_protocol::log::fork::{ForkProof, SignedChain};
-use nodespace_protocol::op::segment::{Position, WireParent};
+use nodespace_protocol::op::segment::{PREFIX_BYTES, Position, Resolve, WireParent};
 use nodespace_protocol::op::{Header, Op, OpType, Payload, Place, PlaceAnchor, Segment};
 use nodespace_protocol::text::TextPatch;
 use nodespace_protocol::tree::Side;
@@ -78,6 +78,30 @@ fn parents() -> Segment {
     segment
 }
 
+/// A fresh operation that names its parent by the beginning of its hash.
+fn prefixed() -> Segment {
+    let mut segment = parents();
+    for parent in &mut segment.ops[2].parents {
+        if *parent == WireParent::Hash(OpHash([0x44; 32])) {
+            *parent = WireParent::Prefix([0x44; PREFIX_BYTES]);
+        }
+    }
+    segment
+}
+
+/// What the vectors' reader is supposed to hold.
+struct Held;
+
+impl Resolve for Held {
+    fn hash_at(&self, position: &Position) -> Option<OpHash> {
+        (*position == at_position().0).then_some(at_position().1)
+    }
+
+    fn hash_like(&self, _node: Option<&NodeId>, prefix: &[u8; PREFIX_BYTES]) -> Option<OpHash> {
+        (*prefix == [0x44; PREFIX_BYTES]).then_some(OpHash([0x44; 32]))
+    }
+}
+
 fn attachments(kept: bool) -> Segment {
     let (blob, bytes) = attach(&[0x3f, 0x80, 0, 0, 127, 129]);
     let change = |header: &mut Header| {
@@ -97,16 +121,17 @@ fn encrypted() -> Segment {
     signed(&key(1), &[op])
 }
 
-/// The second part of a log: a previous hash, and a workspace operation at the end.
+/// Further on in a log: a previous hash, a workspace operation at the beginning, and one under the membership that it makes.
 fn continued() -> Segment {
     let mut pen = pen(1);
     pen.seq = 511;
     pen.previous = Some(OpHash([0x77; 32]));
-    let first = pen.op(&node("page"), OpType::Create, &creation(), &[]);
     let action = nodespace_protocol::membership::WorkspaceAction::SetName { name: "Garden".into() };
     let payload = Payload { action: Some(Box::new(action)), ..Payload::default() };
-    let head = Op { hash: OpHash([0x66; 32]), header: Header { log: log(2), version: 1, ..first.header.clone() }, ..first.clone() };
-    let second = pen.sign_off(None, OpType::Workspace, payload.encode(), &[&head], |_| {});
+    let template = pen.clone().op(&node("page"), OpType::Create, &creation(), &[]);
+    let head = Op { hash: OpHash([0x66; 32]), header: Header { log: log(2), version: 1, ..template.header.clone() }, ..template };
+    let first = pen.sign_off(None, OpType::Workspace, payload.encode(), &[&head], |_| {});
+    let second = pen.op(&node("page"), OpType::Create, &creation(), &[]);
     signed(&key(1), &[first, second])
 }
 
@@ -115,17 +140,17 @@ fn segments() -> Vec<(&'static str, Segment)> {
         ("one creation under a cut", single()),
         ("a run of six", run()),
         ("parents: own, by hash, by position", parents()),
+        ("the same with a parent by the beginning of its hash", prefixed()),
         ("an attachment", attachments(true)),
         ("an attachment that was declined", attachments(false)),
         ("an encrypted payload", encrypted()),
-        ("the 512th operation, and a workspace operation at the end", continued()),
+        ("the 512th operation, which is on the workspace, and the next", continued()),
     ]
 }
 
 fn hashes(segment: &Segment) -> Vec<String> {
     let previous = (segment.first_seq > 1).then_some(OpHash([0x77; 32]));
-    let resolve = |position: &Position| (*position == at_position().0).then_some(at_position().1);
-    let ops = segment.verify(&WORKSPACE, previous, &resolve).expect("vectors are authentic");
+    let ops = segment.verify(&WORKSPACE, previous, &Held).expect("vectors are authentic");
     ops.iter().map(|op| op.hash.to_string()).collect()
 }
 
@@ -133,8 +158,8 @@ fn hashes(segment: &Segment) -> Vec<String> {
 fn segments_keep_their_bytes_and_hashes() {
     let case = |(name, segment): (&str, Segment)| Case::new(name, &segment.encode()).fact("hashes", hashes(&segment).join(" "));
     let about = "Segments by the device of seed [1; 32] in workspace [0xaa; 32]; where the first operation is not the log's first, the one \
-                 before has the hash [0x77; 32]; position 5 of the log of seed [2; 32], epoch 0x01000002, has the hash [0x55; 32]. `hashes` \
-                 are the operations'.";
+                 before has the hash [0x77; 32]; position 5 of the log of seed [2; 32], epoch 0x01000002, has the hash [0x55; 32]; what is \
+                 named by eight bytes 0x44 has the hash [0x44; 32]. `hashes` are the operations'.";
     check("segment", about, segments().into_iter().map(case).collect(), |case, bytes| {
         let segment = Segment::decode(bytes).unwrap_or_else(|error| panic!("{}: {error}", case.name));
         assert_eq!(hashes(&segment).join(" "), case.facts["hashes"], "{}", case.name);

@@ -61,7 +61,7 @@ fn transfers() -> Vec<(&'static str, Message)> {
         header.cut = Some([OpHash([1; 32])].into());
     });
     let next = pen.op(&node("page"), OpType::Update, &Payload::default(), &[&op]);
-    let segments = vec![signed(&key(1), &[op]), signed(&key(1), &[next])];
+    let segments = [signed(&key(1), &[op]), signed(&key(1), &[next])];
     vec![
         ("segments, not compressed", Message::Segments(segments[..1].to_vec())),
         ("no segments", Message::Segments(Vec::new())),

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use nodespace_protocol::ids::{DeviceId, LogId, OpHash};
 use nodespace_protocol::log::frontier::FrontierEntry;
-use nodespace_protocol::store::{OpIndex, Store as _};
+use nodespace_protocol::op::{ParentRef, Segment};
+use nodespace_protocol::replica::{LogRange, Replica};
+use nodespace_protocol::store::{OpIndex, Store};
 
+use super::same_state::feed;
 use crate::sim::world::World;
 
 /// Why the honest members do not agree yet.
@@ -38,14 +41,32 @@ fn stuck(world: &World, device: usize) -> Option<String> {
         .map(|entry| entry.op)
         .collect();
     let honest: BTreeSet<DeviceId> = world.devices.iter().filter(|device| device.is_honest()).map(|device| device.id()).collect();
+    let honest: BTreeSet<DeviceId> = honest.difference(&world.ledger.removed).copied().collect();
     let mut ops = (0..replica.store().op_count()).filter_map(|index| replica.store().op(OpIndex(index)).ok());
     let waiting = ops.find(|op| op.header.node.is_some() && honest.contains(&op.header.log.device) && !folded.contains(&op.hash))?;
     let (log, seq) = (waiting.header.log, waiting.header.seq);
+    let parents: Vec<String> = waiting
+        .header
+        .parents
+        .iter()
+        .map(|parent| match parent {
+            ParentRef::Own(distance) => format!("{} of its log", seq - distance),
+            ParentRef::Other(hash) => {
+                let held = matches!(replica.store().find(hash), Ok(Some(_)));
+                let took_effect = folded.contains(hash);
+                let holders: Vec<usize> = (0..world.devices.len())
+                    .filter(|other| world.devices[*other].store().is_some_and(|store| matches!(store.find(hash), Ok(Some(_)))))
+                    .collect();
+                format!("{} (held: {held}, folded: {took_effect}, devices that hold it: {holders:?})", hash.short())
+            }
+        })
+        .collect();
     Some(format!(
-        "device {device} has {} operations waiting and {} held back, such as {seq} of {}",
+        "device {device} has {} operations waiting and {} held back, such as {seq} of {} after {}",
         counts.waiting,
         counts.held,
-        name(world, &log)
+        name(world, &log),
+        parents.join(" and ")
     ))
 }
 
@@ -64,7 +85,46 @@ fn gap(world: &World, a: usize, b: usize) -> String {
             gaps.push(format!("{}: {} against {}", name(world, &log), ends(left.as_ref()), ends(right.as_ref())));
         }
     }
-    format!("devices {a} and {b} hold different operations: {}", gaps.join("; "))
+    let trial = [(a, b), (b, a)].map(|(from, to)| format!("{to} takes from {from}: {}", trial(world, from, to)));
+    format!("devices {a} and {b} hold different operations: {}; {}", gaps.join("; "), trial.join("; "))
+}
+
+/// Why one device would not take what it lacks from another, without any network between them.
+fn trial(world: &World, from: usize, to: usize) -> String {
+    let (Some(giver), Some(taker)) = (&world.devices[from].replica, &world.devices[to].replica) else { return String::new() };
+    let held = taker.frontier();
+    let mut segments = Vec::new();
+    for (log, _) in giver.logs().iter() {
+        let heads = held.iter().find(|entry| entry.log == *log).map(|entry| entry.heads.clone()).unwrap_or_default();
+        let Ok((ranges, unplaced)) = giver.lacking(*log, &heads) else { continue };
+        if !unplaced.is_empty() {
+            segments.extend(pieces_of(giver, LogRange { log: *log, branch: 0, after: 0, through: 0 }));
+        }
+        for range in ranges {
+            segments.extend(pieces_of(giver, range));
+        }
+    }
+    let image = taker.store().image();
+    let count = segments.len();
+    match Replica::open(world.workspace, image, None, world.true_time()) {
+        Err(error) => format!("it does not open: {error}"),
+        Ok(mut taker) => match feed(&mut taker, segments, world.true_time()) {
+            Ok(()) => format!("all of {count} segments"),
+            Err(why) => format!("not of {count} segments: {why}"),
+        },
+    }
+}
+
+/// A range as segments.
+fn pieces_of<S: Store>(replica: &Replica<S>, mut range: LogRange) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    while range.after < range.through
+        && let Ok(Some(segment)) = replica.segment(&range, true, &|_| 0)
+    {
+        range.after = segment.last_seq();
+        segments.push(segment);
+    }
+    segments
 }
 
 fn name(world: &World, log: &LogId) -> String {

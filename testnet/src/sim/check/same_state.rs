@@ -31,9 +31,23 @@ fn state(world: &mut World, device: usize) -> Option<[u8; 32]> {
 /// The first difference of two devices' nodes, in words.
 pub(crate) fn difference(world: &World, a: usize, b: usize) -> String {
     match (&world.devices[a].replica, &world.devices[b].replica) {
-        (Some(a), Some(b)) => first_difference(a, b),
+        (Some(left), Some(right)) => {
+            let (wrong_left, wrong_right) = (audited(left).len(), audited(right).len());
+            let difference = first_difference(left, right);
+            let (left, right) = (left.counts(), right.counts());
+            format!(
+                "{difference} (folded anew, {wrong_left} nodes of device {a} and {wrong_right} of device {b} come out otherwise; \
+                 {} and {} operations, {} and {} waiting)",
+                left.ops, right.ops, left.waiting, right.waiting
+            )
+        }
         _ => "one of them is down".to_owned(),
     }
+}
+
+/// Nodes whose state is not what folding them anew from their history gives.
+fn audited<S: Store>(replica: &Replica<S>) -> Vec<NodeId> {
+    replica.audit().unwrap_or_default()
 }
 
 fn first_difference<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) -> String {
@@ -59,10 +73,8 @@ fn first_difference<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) -> Strin
 /// Everything of a node that can be seen, by name.
 fn fields<S: Store>(replica: &Replica<S>, id: &NodeId) -> Vec<(&'static str, String)> {
     let Ok(view) = replica.view(id) else { return Vec::new() };
-    let heads: Vec<String> = replica
-        .node(id)
-        .map(|state| state.heads().iter().map(|head| describe(replica, &head.stamp.hash)).collect())
-        .unwrap_or_default();
+    let heads: Vec<String> =
+        replica.node(id).map(|state| state.heads().iter().map(|head| describe(replica, &head.stamp.hash)).collect()).unwrap_or_default();
     let mut conflicts: Vec<String> = replica
         .conflicts_of(id)
         .unwrap_or_default()
@@ -111,6 +123,10 @@ pub(crate) fn at_the_end(world: &mut World) {
         when_equal(world, first, other);
     }
     let Some(one) = world.dice.pick(&members).copied() else { return };
+    let wrong = world.devices[one].replica.as_ref().map(audited).unwrap_or_default();
+    if let Some(node) = wrong.first() {
+        world.fail("I2", format!("{} nodes of device {one} are not what their history gives, such as {node}", wrong.len()));
+    }
     reopened(world, one);
     replayed(world, one);
     if world.devices[one].nature == Nature::Honest {
@@ -183,7 +199,7 @@ fn pieces(world: &mut World, device: usize) -> Vec<Segment> {
 }
 
 /// Feeds segments until all are taken; those that must wait are tried again.
-fn feed(fresh: &mut Replica<MemoryStore>, mut segments: Vec<Segment>, now: Timestamp) -> Result<(), String> {
+pub(super) fn feed(fresh: &mut Replica<MemoryStore>, mut segments: Vec<Segment>, now: Timestamp) -> Result<(), String> {
     loop {
         let before = segments.len();
         let mut waiting = Vec::new();
@@ -205,13 +221,7 @@ fn feed(fresh: &mut Replica<MemoryStore>, mut segments: Vec<Segment>, now: Times
     }
 }
 
-fn compare<E: std::fmt::Display>(
-    world: &mut World,
-    device: usize,
-    other: Result<Replica<MemoryStore>, E>,
-    digest: [u8; 32],
-    how: &str,
-) {
+fn compare<E: std::fmt::Display>(world: &mut World, device: usize, other: Result<Replica<MemoryStore>, E>, digest: [u8; 32], how: &str) {
     let mut other = match other {
         Ok(other) => other,
         Err(error) => return world.fail("I2", format!("device {device} cannot be {how}: {error}")),

@@ -1,5 +1,6 @@
 //! I5: no state changes because of a non-member's operation, or one made after its author was removed; and nothing is shown to strangers.
 
+use nodespace_protocol::session::Message;
 use nodespace_protocol::store::Store as _;
 
 use crate::sim::device::Nature;
@@ -10,6 +11,17 @@ pub(crate) fn at_the_end(world: &mut World) {
     let found = forged(world).or_else(|| marked(world)).or_else(|| shown(world));
     if let Some(what) = found {
         world.fail("I5", what);
+    }
+}
+
+/// Operations are said to nobody whom the speaker knows to be removed.
+pub(crate) fn said(world: &mut World, from: usize, to: usize, frame: &[u8]) {
+    let (peer, speaker) = (world.devices[to].id(), &world.devices[from]);
+    let Some(replica) = speaker.replica.as_ref().filter(|_| speaker.is_honest()) else { return };
+    let membership = replica.membership();
+    let removed = membership.knows_device(&peer) && membership.role(&peer).is_none();
+    if removed && matches!(Message::decode(frame), Ok(Message::Segments(_))) {
+        world.fail("I5", format!("device {from} sends operations to device {to}, which it knows to be removed"));
     }
 }
 

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::sim::clock::WallClock;
 use crate::sim::device::{Device, Nature};
-use crate::sim::world::World;
 use crate::sim::workload::Work;
+use crate::sim::world::World;
 
 pub(super) fn act(world: &mut World, device: usize) {
     let twins = world.of_nature(Nature::Equivocator);

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::craft::Craft;
 use crate::sim::faults::Fault;
-use crate::sim::world::World;
 use crate::sim::workload::Work;
+use crate::sim::world::World;
 
 /// Milliseconds by which a rogue backdates.
 const BACK_MS: u64 = 600_000;

@@ -99,14 +99,15 @@ impl World {
     pub(crate) fn commit(&mut self, device: usize) -> bool {
         let state = &mut self.devices[device];
         let Some(replica) = state.replica.as_mut() else { return false };
-        if replica.commit().is_ok() {
-            let log = state.log();
-            let replica = state.replica.as_ref();
-            let log = replica.and_then(|replica| replica.logs().get(&log));
-            let held = log.map_or(0, |log| log.last_seq());
-            for seq in self.devices[device].promised() + 1..=held {
-                check::no_loss::promise(self, device, seq);
-            }
+        if let Err(error) = replica.commit() {
+            self.note(format_args!("device {device}: {error}"));
+            self.after_change(device);
+            return false;
+        }
+        let log = state.log();
+        let held = state.replica.as_ref().and_then(|replica| replica.logs().get(&log)).map_or(0, |log| log.last_seq());
+        for seq in state.promised() + 1..=held {
+            check::no_loss::promise(self, device, seq);
         }
         self.gossip_news(device);
         self.pump(device);

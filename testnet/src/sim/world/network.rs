@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use nodespace_protocol::session::message::FRAME_BYTES_MAX;
+use nodespace_protocol::op::Segment;
+use nodespace_protocol::session::message::{FRAME_BYTES_MAX, Message};
 use nodespace_protocol::session::{Role, Session};
 
 use super::World;
+use crate::sim::check;
 use crate::sim::event::Event;
 use crate::sim::faults::Fault;
 
@@ -131,10 +133,12 @@ impl World {
         self.totals.bytes += bytes.len() as u64;
         self.trace.numbers(&[self.now, 2, id, from as u64]);
         self.trace.bytes(&bytes);
+        self.note(format_args!("device {from} says on {id}: {}", Said(&bytes)));
         if bytes.len() > FRAME_BYTES_MAX {
             self.fail("I6", format!("device {from} sends a frame of {} bytes, at most {FRAME_BYTES_MAX} are allowed", bytes.len()));
         }
         let Some(connection) = self.connections.get(&id).copied() else { return };
+        check::strangers::said(self, from, connection.other(from), &bytes);
         let direction = usize::from(connection.ends[1] == from);
         let to = connection.other(from);
         let plan = self.plan.network;
@@ -196,6 +200,22 @@ impl World {
                 self.count(Fault::GossipReordered);
             }
             self.queue.at(at, Event::Gossip { from, to, bytes });
+        }
+    }
+}
+
+/// A frame in a few words, for traces.
+struct Said<'a>(&'a [u8]);
+
+impl std::fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match Message::decode(self.0) {
+            Ok(Message::Segments(segments)) => {
+                let run = |segment: &Segment| format!("{} {}..={}", segment.log, segment.first_seq, segment.last_seq());
+                write!(f, "Segments {}", segments.iter().map(run).collect::<Vec<_>>().join(", "))
+            }
+            Ok(other) => write!(f, "{other:?}"),
+            Err(error) => write!(f, "{error}"),
         }
     }
 }

@@ -31,7 +31,11 @@ impl World {
         let network = std::mem::replace(&mut self.plan.network, NetworkPlan { latency_ms: (1, 5), ..NetworkPlan::default() });
         self.found();
         let hostile = self.plan.hostile;
-        let members = [(Nature::Honest, self.plan.devices.saturating_sub(1)), (Nature::Equivocator, hostile.equivocators), (Nature::Rogue, hostile.rogues)];
+        let members = [
+            (Nature::Honest, self.plan.devices.saturating_sub(1)),
+            (Nature::Equivocator, hostile.equivocators),
+            (Nature::Rogue, hostile.rogues),
+        ];
         for (nature, count) in members {
             for _ in 0..count {
                 self.bring_in(nature);

@@ -76,7 +76,8 @@ impl World {
                 self.let_in(newcomer, Welcome::Certified { writes: false });
             }
             (Deed::RemovedUser(user), _) => {
-                let removed: Vec<_> = self.devices.iter().filter(|device| device.certificate.user == user).map(|device| device.id()).collect();
+                let removed: Vec<_> =
+                    self.devices.iter().filter(|device| device.certificate.user == user).map(|device| device.id()).collect();
                 self.note(format_args!("device {device} removes user {}", user.short()));
                 self.ledger.removed.extend(removed);
             }
