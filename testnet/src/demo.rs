@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use nodespace_protocol::conflict::{ConflictType, Policy, ResolutionStrategy};
+use nodespace_protocol::conflict::Policy;
 use nodespace_protocol::ids::NodeId;
 use nodespace_protocol::membership::Role;
 use nodespace_protocol::replica::NewNode;
@@ -56,9 +56,7 @@ fn bar(len: usize, what: &'static str) -> ProgressBar {
 
 fn found_and_join(out: &mut dyn Write) -> Result<Vec<Person>> {
     heading(out, 1, "Ana founds a workspace; Ben and Cleo join by invite")?;
-    // Concurrent edits of one line are left to people here, so that there is a conflict to look at.
-    let policy = Policy::default().with(ConflictType::StructuralConflict, ResolutionStrategy::UserChooses);
-    let mut ana = Person::found("Ana", "Field notes", policy, at(0))?;
+    let mut ana = Person::found("Ana", "Field notes", Policy::default(), at(0))?;
     writeln!(out, "   workspace \"{}\", id {}", ana.replica.membership().name(), ana.replica.workspace().short())?;
     let mut joined = Vec::new();
     for name in ["Ben", "Cleo"] {

@@ -1,10 +1,11 @@
 //! The partition, its healing, and the conflict.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
-use nodespace_protocol::conflict::{ConflictStatus, NodeConflict};
-use nodespace_protocol::ids::{NodeId, OpHash};
+use nodespace_protocol::conflict::{ConflictStatus, ConflictType, NodeConflict};
+use nodespace_protocol::ids::{DeviceId, NodeId, OpHash};
 use nodespace_protocol::replica::{Choice, NewNode};
 use nodespace_protocol::tree::Position;
 use serde_json::json;
@@ -86,18 +87,19 @@ pub(super) fn heal(out: &mut dyn Write, people: &mut [Person]) -> Result<()> {
 /// Shows the conflicts and settles those that are open; everybody hears of it.
 pub(super) fn settle(out: &mut dyn Write, people: &mut [Person], story: &Story) -> Result<()> {
     heading(out, 6, "What collided, as Cleo sees it")?;
+    let names: Names = people.iter().filter_map(|person| Some((person.replica.device()?, person.name.clone()))).collect();
     let found: Vec<NodeConflict> =
         people[2].replica.conflicts()?.into_iter().filter(|found| [&story.paragraph, &story.plan].contains(&&found.node)).collect();
     ensure!(!found.is_empty(), "two edits of one place left no conflict");
     for conflict in &found {
-        show(out, &people[2], conflict)?;
+        show(out, &people[2], &names, conflict)?;
     }
     heading(out, 7, "Cleo settles what is open; the choice travels as an operation")?;
     let mut settled = Vec::new();
     for (number, open) in found.iter().filter(|found| found.conflict.is_open()).enumerate() {
         let keep = kept(&people[2], open)?;
         people[2].replica.resolve_conflict(at(TOGETHER + 100 + number as u64), &open.node, open.conflict.id, Choice::Keep(keep))?;
-        writeln!(out, "   {:?} on {}: keeps {}", open.conflict.kind, open.node, describe(&people[2], open, keep)?)?;
+        writeln!(out, "   {:?} on {}: keeps what {}", open.conflict.kind, open.node, describe(&people[2], &names, open, keep)?)?;
         settled.push(open);
     }
     ensure!(!settled.is_empty(), "a delete against an edit stays open until somebody chooses");
@@ -124,7 +126,10 @@ fn kept(person: &Person, found: &NodeConflict) -> Result<OpHash> {
     found.conflict.participants.first().copied().context("a conflict has participants")
 }
 
-fn show(out: &mut dyn Write, person: &Person, found: &NodeConflict) -> Result<()> {
+/// Whose a device is.
+type Names = BTreeMap<DeviceId, String>;
+
+fn show(out: &mut dyn Write, person: &Person, names: &Names, found: &NodeConflict) -> Result<()> {
     let status = match found.conflict.status {
         ConflictStatus::Open => "open".to_owned(),
         ConflictStatus::AutoResolved(strategy) => format!("settled by {strategy:?}"),
@@ -132,15 +137,19 @@ fn show(out: &mut dyn Write, person: &Person, found: &NodeConflict) -> Result<()
     };
     writeln!(out, "   {:?} on {} ({}): {status}", found.conflict.kind, found.node, found.conflict.field)?;
     for participant in &found.conflict.participants {
-        writeln!(out, "     - {}", describe(person, found, *participant)?)?;
+        writeln!(out, "     - {}", describe(person, names, found, *participant)?)?;
     }
     let view = person.replica.view(&found.node)?;
-    writeln!(out, "     = now: {}{}", excerpt(&view.content), if view.deleted { " (deleted)" } else { "" })?;
+    let now = match found.conflict.kind {
+        ConflictType::MetadataConflict => view.metadata.to_string(),
+        _ => excerpt(&view.content),
+    };
+    writeln!(out, "     = now  {now}{}", if view.deleted { " (deleted)" } else { "" })?;
     Ok(())
 }
 
 /// What one participant did, in words.
-fn describe(person: &Person, found: &NodeConflict, participant: OpHash) -> Result<String> {
+fn describe(person: &Person, names: &Names, found: &NodeConflict, participant: OpHash) -> Result<String> {
     let op = person.replica.op(&participant)?.context("a participant is held")?;
     let what = match op.header.kind {
         nodespace_protocol::op::OpType::Delete => "deletes it".to_owned(),
@@ -149,7 +158,8 @@ fn describe(person: &Person, found: &NodeConflict, participant: OpHash) -> Resul
         }
         _ => format!("writes {}", excerpt(&person.replica.view_at(&found.node, &[participant])?.content)),
     };
-    Ok(format!("device {} {what}", op.header.log.device.short()))
+    let name = names.get(&op.header.log.device).map_or("somebody", String::as_str);
+    Ok(format!("{name:4} {what}"))
 }
 
 /// A text short enough for a line, around the part that people quarrel about.

@@ -124,7 +124,7 @@ fn encrypted() -> Segment {
 /// Further on in a log: a previous hash, a workspace operation at the beginning, and one under the membership that it makes.
 fn continued() -> Segment {
     let mut pen = pen(1);
-    pen.seq = 511;
+    (pen.seq, pen.version) = (511, 600);
     pen.previous = Some(OpHash([0x77; 32]));
     let action = nodespace_protocol::membership::WorkspaceAction::SetName { name: "Garden".into() };
     let payload = Payload { action: Some(Box::new(action)), ..Payload::default() };

@@ -1,9 +1,10 @@
 //! A member that is removed and does not care: it hears nothing any more and goes on writing under the membership it knew, also in a
 //! fresh log with a clock set back to before its removal.
 
+use nodespace_protocol::clock::Timestamp;
+use nodespace_protocol::ids::OpHash;
 use nodespace_protocol::membership::Role;
 use nodespace_protocol::op::{OpType, ParentRef, Payload};
-use nodespace_protocol::store::Store as _;
 use serde_json::json;
 
 use super::craft::Craft;
@@ -18,6 +19,7 @@ pub(super) fn act(world: &mut World, device: usize) {
     match world.devices[device].removal {
         None => remove(world, device),
         Some(_) if world.dice.chance(250) => backdate(world, device),
+        Some(_) if world.dice.chance(250) => defy(world, device),
         Some(_) if world.dice.chance(200) => {
             // Whatever a member may do, the workspace included.
             world.do_work(device, Work::Membership);
@@ -83,20 +85,44 @@ fn send_last(world: &mut World, device: usize) {
     }
 }
 
+/// A fresh log under the very membership that removed it: nobody may hold this.
+fn defy(world: &mut World, device: usize) {
+    let id = world.devices[device].id();
+    let knows = |other: &usize| {
+        let membership = world.devices[*other].replica.as_ref().map(|replica| replica.membership());
+        membership.is_some_and(|membership| membership.knows_device(&id) && membership.role(&id).is_none())
+    };
+    let Some(witness) = world.honest_up().into_iter().find(knows) else { return };
+    let cut = world.devices[witness].replica.as_ref().map(|replica| replica.membership().heads().to_vec());
+    let Some(mut craft) = fresh_log(world, device, None) else { return };
+    craft.cut = cut;
+    let (hash, segment) = craft.segment(&world.workspace, &world.devices[device].key);
+    world.ledger.forged.insert(hash, "its author was removed by what it names");
+    world.count(Fault::RemovedWrites);
+    world.note(format_args!("rogue {device} writes although it knows that it was removed"));
+    world.spread(device, &segment.encode());
+}
+
 /// A fresh log, an old membership, a time before the removal.
 fn backdate(world: &mut World, device: usize) {
     let removal = world.devices[device].removal;
-    let mark = world.ledger.mark(removal);
+    let Some(craft) = fresh_log(world, device, removal) else { return };
+    let (_, segment) = craft.segment(&world.workspace, &world.devices[device].key);
+    world.count(Fault::Backdated);
+    world.note(format_args!("rogue {device} writes into the past"));
+    world.spread(device, &segment.encode());
+}
+
+/// The first operation of a log of a new epoch: a mark on a node, as early as can be, under the membership that the rogue knows.
+fn fresh_log(world: &mut World, device: usize, voided_by: Option<OpHash>) -> Option<Craft> {
+    let mark = world.ledger.mark(voided_by);
     let mut log = world.devices[device].log();
     log.epoch = world.dice.non_zero();
-    let now = world.true_time();
-    let state = &world.devices[device];
-    let Some(replica) = &state.replica else { return };
-    let ids = replica.node_ids();
-    let Some(node) = world.dice.pick(&ids).cloned() else { return };
-    let Some(head) = replica.node(&node).and_then(|state| state.heads().first()).map(|head| head.stamp) else { return };
-    let early = nodespace_protocol::clock::Timestamp::from_ms(now.ms().saturating_sub(BACK_MS));
-    let craft = Craft {
+    let early = Timestamp::from_ms(world.true_time().ms().saturating_sub(BACK_MS));
+    let replica = world.devices[device].replica.as_ref()?;
+    let node = world.dice.pick(&replica.node_ids()).cloned()?;
+    let head = replica.node(&node)?.heads().first()?.stamp;
+    Some(Craft {
         log,
         seq: 1,
         previous: None,
@@ -108,10 +134,5 @@ fn backdate(world: &mut World, device: usize) {
         parent_version: Some(head.version),
         cut: Some(replica.membership().heads().to_vec()),
         payload: Payload { metadata: Some(json!({ mark: true })), ..Payload::default() },
-    };
-    debug_assert!(replica.store().op_count() > 0);
-    let (_, segment) = craft.segment(&world.workspace, &state.key);
-    world.count(Fault::Backdated);
-    world.note(format_args!("rogue {device} writes into the past"));
-    world.spread(device, &segment.encode());
+    })
 }

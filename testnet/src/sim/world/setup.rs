@@ -181,7 +181,11 @@ impl World {
     /// Plans the chaos.
     fn schedule(&mut self) {
         let (start, length) = (self.now, self.plan.chaos_ms);
-        let workers: Vec<usize> = (0..self.devices.len()).filter(|device| self.devices[*device].is_up()).collect();
+        let works = |device: &usize| {
+            let device = &self.devices[*device];
+            device.is_up() && !matches!(device.nature, Nature::Forger | Nature::Flooder)
+        };
+        let workers: Vec<usize> = (0..self.devices.len()).filter(works).collect();
         for _ in 0..self.plan.works {
             let at = start + self.dice.below(length);
             let device = self.dice.pick(&workers).copied().unwrap_or(0);
