@@ -150,16 +150,20 @@ fn gossip_table(replica: &Device, other: &Device) {
     println!("\n### Gossip form of a {UPDATE_CHARS}-character update, bytes\n");
     println!("| Case | all | content | over content | log, key, signature | header fields | payload framing | as a frame |");
     println!("|---|---|---|---|---|---|---|---|");
-    let single = |replica: &Device, positions: bool| {
+    let gossip = |replica: &Device| {
+        let log = replica.logs().get(&replica.own_log().expect("an author")).expect("a log");
+        let last = log.branches()[0].last.expect("something was written");
+        replica.gossip(&last).expect("memory does not fail").expect("our own operation")
+    };
+    let by_hash = |replica: &Device| {
         let log = replica.own_log().expect("an author");
         let last = replica.logs().get(&log).expect("a log").last_seq();
         let range = LogRange { log, branch: 0, after: last - 1, through: last };
-        let known = |_: &LogId| if positions { u64::MAX } else { 0 };
-        replica.segment(&range, true, &known).expect("memory does not fail").expect("one operation")
+        replica.segment(&range, true, &|_| 0).expect("memory does not fail").expect("one operation")
     };
-    gossip_row("after an operation of one's own", &single(replica, true));
-    gossip_row("after another's, by position", &single(other, true));
-    gossip_row("after another's, by hash", &single(other, false));
+    gossip_row("after an operation of one's own", &gossip(replica));
+    gossip_row("after another's", &gossip(other));
+    gossip_row("(the same with the parent's whole hash)", &by_hash(other));
 }
 
 fn byte_tables() -> (Device, Vec<Segment>) {

@@ -78,11 +78,12 @@ pub enum StoreError {
 
 /// Storage for one workspace.
 pub trait Store {
-    /// Appends a record. Buffered until [`Store::sync`].
+    /// Appends a group of records: after a crash all of them are there or none. A segment's operations and the signature that proves them
+    /// are one group: an operation that cannot be proved to others could never be passed on. Buffered until [`Store::sync`].
     ///
     /// # Errors
     /// When the environment fails; nothing was appended then.
-    fn append(&mut self, record: Record) -> Result<(), StoreError>;
+    fn append(&mut self, group: Vec<Record>) -> Result<(), StoreError>;
 
     /// Makes everything appended so far durable.
     ///

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Replica;
 use super::digest::Sum;
+use super::nodes::NodeTable;
 use super::standing::on_path_of;
 use crate::clock::{Clocks, Timestamp};
 use crate::crypto::Signature;
@@ -80,8 +81,15 @@ impl<S: Store> Replica<S> {
         let mut records: Vec<Record> = Vec::new();
         self.store.replay(0, &mut |record| records.push(record))?;
         if let Some((through, rest)) = rest {
-            folded_ops = records.iter().take(through as usize).filter(|record| matches!(record, Record::Op(_))).count() as u32;
-            self.take_rest(rest)?;
+            match self.take_rest(rest) {
+                Ok(()) => {
+                    let included = records.iter().take(usize::try_from(through).unwrap_or(usize::MAX));
+                    folded_ops = included.filter(|record| matches!(record, Record::Op(_))).count() as u32;
+                }
+                // Derived state is damaged; the operations are not: fold them all.
+                Err(StoreError::Corrupt { .. }) => self.forget_state(),
+                Err(error) => return Err(error),
+            }
         }
         self.offered = folded_ops;
         let mut index = 0;
@@ -111,6 +119,17 @@ impl<S: Store> Replica<S> {
         self.settle()?;
         self.durable = self.store.op_count();
         Ok(())
+    }
+
+    /// Back to what an empty workspace has.
+    fn forget_state(&mut self) {
+        self.clocks = Clocks::default();
+        self.tree = Tree::new();
+        self.nodes = NodeTable::default();
+        self.text_lens = TextLens::default();
+        self.unfolded.clear();
+        self.node_sum = Sum::default();
+        self.order_digests.clear();
     }
 
     fn take_rest(&mut self, rest: Rest) -> Result<(), StoreError> {

@@ -290,18 +290,17 @@ impl<S: Store> Replica<S> {
         let Some(last) = placed.ops.last() else { return Ok(ingested) };
         let signed = (last.header.seq, last.hash);
         let was_forked = self.logs.get(&placed.log).is_some_and(Log::is_forked);
-        let mut stored: Vec<(OpIndex, Arc<Op>)> = Vec::with_capacity(placed.ops.len());
+        let first = self.store.op_count();
+        let stored: Vec<(OpIndex, Arc<Op>)> = (first..).map(OpIndex).zip(placed.ops.into_iter().map(Arc::new)).collect();
+        let mut group: Vec<Record> = stored.iter().map(|(_, op)| Record::Op(Arc::clone(op))).collect();
+        group.push(Record::Signature { log: placed.log, seq: signed.0, hash: signed.1, signature: segment.signature });
+        self.store.append(group)?;
         let (mut branch, mut after, mut split) = (placed.branch, placed.after, placed.split);
-        for (op, cut) in placed.ops.into_iter().zip(cuts) {
-            let op = Arc::new(op);
-            let index = OpIndex(self.store.op_count());
-            self.store.append(Record::Op(Arc::clone(&op)))?;
-            branch = self.logs.entry(placed.log).append(branch, after, (index, op.hash), split.take());
+        for ((index, op), cut) in stored.iter().zip(cuts) {
+            branch = self.logs.entry(placed.log).append(branch, after, (*index, op.hash), split.take());
             after = op.header.seq;
             self.note_cut(placed.log, branch, after, *cut);
-            stored.push((index, op));
         }
-        self.store.append(Record::Signature { log: placed.log, seq: signed.0, hash: signed.1, signature: segment.signature })?;
         self.logs.entry(placed.log).branches_mut()[branch].signatures.insert(signed.0, segment.signature);
         ingested.stored = stored.len() as u32;
         ingested.forked = !was_forked && self.logs.get(&placed.log).is_some_and(Log::is_forked);

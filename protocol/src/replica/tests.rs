@@ -259,3 +259,18 @@ fn the_future_is_held_back_and_then_takes_effect() {
     a.tick(at(500_000)).unwrap();
     assert!(a.node(&id("future")).is_some());
 }
+
+#[test]
+fn a_damaged_checkpoint_costs_a_fold_and_nothing_else() {
+    let mut a = found(Policy::default());
+    a.create(at(10), NewNode::text(id("n"), None, "text")).unwrap();
+    a.checkpoint().unwrap();
+    let digest = a.state_digest();
+    let mut store = a.store().clone();
+    let (records, rest) = crate::store::Store::checkpoint(&store).unwrap().unwrap();
+    let damaged = crate::store::Checkpoint { records, nodes: vec![(id("n"), vec![0xff; 9])], rest };
+    crate::store::Store::save_checkpoint(&mut store, damaged).unwrap();
+    let mut reopened = Replica::open(a.workspace(), store, Some(author(1)), at(20)).unwrap();
+    assert_eq!(reopened.state_digest(), digest);
+    assert_eq!(reopened.node(&id("n")).unwrap().content(), "text");
+}

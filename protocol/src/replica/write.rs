@@ -437,7 +437,7 @@ impl<S: Store> Replica<S> {
         let under: &[OpHash] = if op.header.kind == OpType::Workspace { &[hash] } else { heads };
         let cut = self.membership.cut(under, on_path_of!(self)).map_err(|_| WriteError::NotMember)?;
         let index = OpIndex(self.store.op_count());
-        self.store.append(Record::Op(Arc::clone(&op)))?;
+        self.store.append(vec![Record::Op(Arc::clone(&op))])?;
         let branch = self.logs.entry(log).append(0, seq - 1, (index, hash), None);
         self.note_cut(log, branch, seq, cut);
         if op.header.kind == OpType::Workspace {

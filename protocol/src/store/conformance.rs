@@ -60,6 +60,7 @@ pub fn run_crashable<S: Crashable>(open: &mut dyn FnMut() -> S) {
     what_was_synced_survives(open);
     a_prefix_survives_of_what_was_not(open);
     checkpoints_survive(open);
+    groups_survive_whole(open);
     a_crashed_store_goes_on(open());
 }
 
@@ -220,6 +221,18 @@ fn checkpoints_survive<S: Crashable>(open: &mut dyn FnMut() -> S) {
     assert_same(&after[..records.len()], &records, "after a checkpoint and a crash");
 }
 
+fn groups_survive_whole<S: Crashable>(open: &mut dyn FnMut() -> S) {
+    let records = history(9);
+    for keep in 0..=9 {
+        let mut store = open();
+        for group in records.chunks(3) {
+            took(store.append(group.to_vec()), "appending a group");
+        }
+        let after = replayed(&store.crash(keep), 0);
+        assert_eq!(after.len() % 3, 0, "a crash that kept up to {keep} records cut a group: {} survived", after.len());
+    }
+}
+
 fn a_crashed_store_goes_on<S: Crashable>(mut store: S) {
     append(&mut store, Record::Op(op(1, 1)));
     took(store.sync(), "syncing");
@@ -240,7 +253,7 @@ fn took<T>(result: Result<T, StoreError>, doing: &str) -> T {
 
 fn append<S: Store>(store: &mut S, record: Record) {
     let before = store.record_count();
-    took(store.append(record), "appending");
+    took(store.append(vec![record]), "appending");
     assert_eq!(store.record_count(), before + 1, "an appended record counts at once");
 }
 

@@ -14,6 +14,8 @@ pub struct MemoryStore {
     records: Vec<Stored>,
     ops: Vec<Arc<Op>>,
     by_hash: LookupMap<OpHash, OpIndex>,
+    /// Where each group of records ends.
+    group_ends: Vec<usize>,
     synced: usize,
     checkpoint: Option<(u64, Vec<u8>)>,
     nodes: BTreeMap<NodeId, Vec<u8>>,
@@ -37,9 +39,13 @@ impl MemoryStore {
         self.synced
     }
 
-    /// What a disk may look like after a power cut: everything synced, and the first `kept` of the records that were not.
+    /// What a disk may look like after a power cut: everything synced, and of the records that were not the first `kept`, less what would
+    /// cut a group.
     pub fn crash(&mut self, kept: usize) {
         let left = self.records.len().min(self.synced.saturating_add(kept));
+        let whole = self.group_ends.iter().rev().copied().find(|end| *end <= left).unwrap_or(0);
+        let left = whole.max(self.synced);
+        let group_ends = self.group_ends.iter().copied().filter(|end| *end <= left).collect();
         let records: Vec<Record> = self.records[..left].iter().map(|stored| self.record(stored)).collect();
         let checkpoint = self.checkpoint.take().filter(|(records, _)| *records <= left as u64);
         let nodes = std::mem::take(&mut self.nodes);
@@ -51,6 +57,7 @@ impl MemoryStore {
             self.push(record);
         }
         self.synced = left;
+        self.group_ends = group_ends;
     }
 
     fn record(&self, stored: &Stored) -> Record {
@@ -74,8 +81,9 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn append(&mut self, record: Record) -> Result<(), StoreError> {
-        self.push(record);
+    fn append(&mut self, group: Vec<Record>) -> Result<(), StoreError> {
+        group.into_iter().for_each(|record| self.push(record));
+        self.group_ends.push(self.records.len());
         Ok(())
     }
 

@@ -243,7 +243,7 @@ fn join(last: &mut TextPatch, next: &TextPatch) -> bool {
         return true;
     }
     if next.insert.is_empty() && next.position >= last.position && next.position.saturating_add(next.delete) == end {
-        last.insert = last.insert.chars().take(number(typed - next.delete)).collect();
+        last.insert = last.insert.chars().take(number(typed.saturating_sub(next.delete))).collect();
         return true;
     }
     false

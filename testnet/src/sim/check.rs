@@ -14,8 +14,14 @@ use super::world::World;
 
 /// Everything that is looked at when the quiet is over.
 pub(crate) fn at_the_end(world: &mut World) {
-    let checks =
-        [no_loss::at_the_end, one_signature::at_the_end, clocks::at_the_end, strangers::at_the_end, tree::at_the_end, same_state::at_the_end];
+    let checks = [
+        no_loss::at_the_end,
+        one_signature::at_the_end,
+        clocks::at_the_end,
+        strangers::at_the_end,
+        tree::at_the_end,
+        same_state::at_the_end,
+    ];
     for check in checks {
         if !world.has_failed() {
             check(world);

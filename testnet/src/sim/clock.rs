@@ -17,11 +17,6 @@ pub(crate) struct WallClock {
 }
 
 impl WallClock {
-    /// A clock of this offset and drift.
-    pub(crate) const fn new(offset_ms: i64, drift_ppm: i64) -> Self {
-        Self { offset_ms, drift_ppm, latest_ms: 0 }
-    }
-
     /// What it shows when the true time is `now_ms` after the beginning.
     pub(crate) fn read(&mut self, now_ms: u64) -> Timestamp {
         let drifted = now_ms as i64 * self.drift_ppm / 1_000_000;

@@ -72,28 +72,10 @@ impl SimStore {
         self.inner.record_count() as usize - self.inner.synced()
     }
 
-    /// Loses power: of what was not synced, about the first `kept` records stay. What came as one segment stays as a whole or goes as a
-    /// whole, as the journal of a real device writes it: an operation without a signature to pass on could never be shown to anybody.
+    /// Loses power: of what was not synced, about the first `kept` records stay; what was appended together stays or goes together.
     pub(crate) fn crash(&mut self, kept: usize) {
-        let kept = self.whole_segments(kept);
         self.inner.crash(kept);
         self.durable = self.inner.op_count();
-    }
-
-    /// The greatest number of unsynced records, at most `kept`, that does not cut a segment.
-    fn whole_segments(&self, kept: usize) -> usize {
-        let mut unsynced = Vec::new();
-        // The memory store does not fail.
-        self.inner.replay(self.inner.synced() as u64, &mut |record| unsynced.push(record)).ok();
-        let log_of = |record: &Record| match record {
-            Record::Op(op) => op.header.log,
-            Record::Signature { log, .. } => *log,
-        };
-        let Some(log) = unsynced.get(kept).map(log_of) else { return kept };
-        let rest = unsynced[kept..].iter().take_while(|record| log_of(record) == log);
-        let signed = rest.into_iter().any(|record| matches!(record, Record::Signature { .. }));
-        let run = unsynced[..kept].iter().rev().take_while(|record| matches!(record, Record::Op(op) if op.header.log == log));
-        if signed { kept - run.count() } else { kept }
     }
 
     fn check_disk(&self) -> Result<(), StoreError> {
@@ -107,8 +89,8 @@ impl SimStore {
 }
 
 impl Store for SimStore {
-    fn append(&mut self, record: Record) -> Result<(), StoreError> {
-        self.inner.append(record)
+    fn append(&mut self, group: Vec<Record>) -> Result<(), StoreError> {
+        self.inner.append(group)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {

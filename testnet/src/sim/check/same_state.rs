@@ -150,7 +150,7 @@ fn replayed(world: &mut World, device: usize) {
     let digest = replica.state_digest();
     let mut bare = MemoryStore::new();
     let mut result = Ok(());
-    let replaying = replica.store().replay(0, &mut |record: Record| result = bare.append(record));
+    let replaying = replica.store().replay(0, &mut |record: Record| result = bare.append(vec![record]));
     if replaying.is_err() || result.is_err() {
         return world.fail("I2", format!("device {device} cannot read its store"));
     }
