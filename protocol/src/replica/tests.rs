@@ -274,3 +274,19 @@ fn a_damaged_checkpoint_costs_a_fold_and_nothing_else() {
     assert_eq!(reopened.state_digest(), digest);
     assert_eq!(reopened.node(&id("n")).unwrap().content(), "text");
 }
+
+#[test]
+fn a_device_whose_clock_is_far_behind_can_join_and_write() {
+    let mut a = found(Policy::default());
+    let ticket = a.invite(at(600_000), &key(200), Role::Editor, at(900_000), 1).unwrap();
+    a.commit().unwrap();
+    let certificate = Certificate::issue(&key(102), key(2).device());
+    let mut b = Replica::open(ticket.workspace, MemoryStore::new(), Some(author(2)), at(0)).unwrap();
+    let config = SessionConfig::joiner(3, [3; 16], &ticket, certificate);
+    talk(&mut b, &mut a, at(600_000), [config, SessionConfig::member(4, [4; 16])]);
+    b.join(at(1), &ticket, certificate).unwrap();
+    b.create(at(2), NewNode::text(id("late"), None, "x")).unwrap();
+    b.commit().unwrap();
+    sync(&mut b, &mut a, at(600_010));
+    assert!(a.node(&id("late")).is_some());
+}

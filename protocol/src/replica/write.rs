@@ -392,10 +392,11 @@ impl<S: Store> Replica<S> {
         let log = author.log();
         let near = now.plus_ms(AHEAD_MS_MAX).max(self.clocks.last());
         let mut under = self.membership.heads_within(near);
-        // A clock far behind must not make us forget what gives us the right.
+        // A clock far behind must not make us forget what gives us the right, nor the invite we come by.
+        let joins = matches!(draft.payload.action.as_deref(), Some(crate::membership::WorkspaceAction::Join { .. }));
         let device = author.key.device();
         let cut = self.membership.cut(&under, on_path_of!(self)).ok();
-        if cut.and_then(|cut| self.membership.role_at(cut, &device)) != self.membership.role(&device) {
+        if joins || cut.and_then(|cut| self.membership.role_at(cut, &device)) != self.membership.role(&device) {
             under = self.membership.heads().to_vec();
         }
         let named = self.heads_to_name(draft.node.as_ref(), &under);
