@@ -1,7 +1,7 @@
 //! Deliberate faults in this crate, to be switched on by tests only.
 //!
 //! A simulator that finds nothing proves something only if it would have found something. With the feature `mutants` a test can break
-//! one rule of the protocol in its own thread; without the feature [`is`] is a constant `false` and the code is as if it were not there.
+//! one rule of the protocol in its own thread; without the feature `is` is a constant `false` and the code is as if it were not there.
 
 /// A rule that can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

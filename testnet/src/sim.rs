@@ -1,6 +1,6 @@
 //! The simulator: worlds of devices that run the production replica and session code, in one thread, in virtual time, from one seed.
 //!
-//! A seed draws its own mix of devices, policy, work and faults ([`plan`]), the [`world`] runs it, the checkers ([`check`]) look whether
+//! A seed draws its own mix of devices, policy, work and faults (`plan`), the `world` runs it, the checkers (`check`) look whether
 //! the invariants of the design hold, and every seed runs twice, which must give the same trace. After TigerBeetle's VOPR and FoundationDB:
 //! faults are data, a quiet phase at the end demands convergence, and a fault that was never injected is itself a failure.
 

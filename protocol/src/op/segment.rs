@@ -13,7 +13,7 @@
 //! wait for the membership they name, and for parents that they name by position: with such an operation further in, two segments
 //! could each wait for the other, and neither would ever be taken.
 //!
-//! The form of one operation is at [`encode_op`]. Integers are LEB128; times and versions are differences to the operation before.
+//! The form of one operation is at `encode_op`, below, and in `docs/PROTOCOL.md`. Integers are LEB128; times and versions are differences to the operation before.
 
 use std::sync::Arc;
 

@@ -110,7 +110,8 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When it is refused, must wait, or storage fails.
     pub fn ingest(&mut self, segment: &Segment, now: Timestamp) -> Result<Ingested, IngestError> {
-        self.release_held(now)?;
+        // Settled at once: what follows may end with an error.
+        self.tick(now)?;
         self.check_author(segment)?;
         let placed = self.place(segment)?;
         let changes_membership = placed.ops.iter().any(|op| op.header.kind == OpType::Workspace);

@@ -286,18 +286,23 @@ impl<S: Store> Replica<S> {
     pub fn conflicts(&self) -> Result<Vec<NodeConflict>, StoreError> {
         let mut found = Vec::new();
         for (_, slot) in self.nodes.iter() {
-            if slot.state.heads.len() > 1 || !slot.state.conflicts.is_empty() {
+            if slot.state.exists() && (slot.state.heads.len() > 1 || !slot.state.conflicts.is_empty()) {
                 found.extend(self.conflicts_of(&slot.id)?);
             }
         }
-        for skipped in self.tree.skipped() {
-            let participants = vec![skipped.stamp.hash];
-            let kind = ConflictType::MoveConflict;
-            let conflict = Conflict::new(kind, "place".into(), participants, ResolutionStrategy::LastWriteWins);
-            found.push(NodeConflict { node: skipped.node, conflict, live: false });
-        }
+        found.extend(self.skipped_moves());
         found.sort_by(|a, b| (&a.node, a.conflict.id).cmp(&(&b.node, b.conflict.id)));
         Ok(found)
+    }
+
+    /// Moves that would have closed a cycle when their turn came, as conflicts of the nodes they were to move.
+    pub(crate) fn skipped_moves(&self) -> impl Iterator<Item = NodeConflict> + '_ {
+        self.tree.skipped().filter_map(|skipped| {
+            let state = self.node(&skipped.node)?;
+            let kind = ConflictType::MoveConflict;
+            let conflict = Conflict::new(kind, "place".into(), vec![skipped.stamp.hash], ResolutionStrategy::LastWriteWins);
+            Some(NodeConflict { node: skipped.node, conflict: state.with_status(conflict), live: false })
+        })
     }
 
     /// Deleted nodes that have a living one below them: shown as placeholders, so that nothing becomes unreachable.
@@ -323,6 +328,11 @@ impl<S: Store> Replica<S> {
     /// When the store fails.
     pub fn attachment(&self, op: OpIndex) -> Result<Option<std::sync::Arc<[u8]>>, StoreError> {
         Ok(self.store.op(op)?.attachment.clone())
+    }
+
+    /// The operations that are held and not folded yet: they wait for a parent or for their time.
+    pub fn unfolded(&self) -> Vec<OpHash> {
+        self.unfolded.iter().map(|index| self.hash_of(*index)).collect()
     }
 
     /// An operation by hash.

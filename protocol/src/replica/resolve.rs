@@ -51,7 +51,8 @@ impl<S: Store> Replica<S> {
     /// When the node or the conflict is not there.
     pub fn conflict(&self, node: &NodeId, id: ConflictId) -> Result<Conflict, WriteError> {
         self.existing(node)?;
-        let conflicts = self.conflicts_of(node)?;
+        let mut conflicts = self.conflicts_of(node)?;
+        conflicts.extend(self.skipped_moves().filter(|skipped| skipped.node == *node));
         let found = conflicts.into_iter().map(|found| found.conflict).find(|conflict| conflict.id == id);
         found.ok_or_else(|| WriteError::UnknownConflict { node: node.clone(), conflict: id })
     }

@@ -82,8 +82,6 @@ pub(crate) struct Device {
     pub(crate) recorded: u64,
     /// A copy of another device's store.
     pub(crate) copy: bool,
-    /// Not part of the world any more.
-    pub(crate) gone: bool,
 }
 
 impl Device {
@@ -114,7 +112,6 @@ impl Device {
             removal: None,
             recorded: 0,
             copy: false,
-            gone: false,
         }
     }
 

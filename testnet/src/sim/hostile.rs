@@ -11,7 +11,7 @@ use super::world::World;
 
 /// Lets a hostile device act.
 pub(crate) fn act(world: &mut World, device: usize) {
-    if world.devices[device].gone || !world.devices[device].is_up() {
+    if !world.devices[device].is_up() {
         return;
     }
     world.trace.numbers(&[world.now, 9, device as u64]);

@@ -115,6 +115,7 @@ impl Plan {
     }
 
     /// A world of this many devices in which nothing goes wrong: tests add what they are about.
+    #[cfg(test)]
     pub(crate) fn calm(seed: u64, devices: usize) -> Self {
         Self {
             seed,

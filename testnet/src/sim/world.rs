@@ -198,7 +198,7 @@ impl World {
 
     /// Devices of a kind, by index.
     pub(crate) fn of_nature(&self, nature: Nature) -> Vec<usize> {
-        (0..self.devices.len()).filter(|device| self.devices[*device].nature == nature && !self.devices[*device].gone).collect()
+        (0..self.devices.len()).filter(|device| self.devices[*device].nature == nature).collect()
     }
 
     /// Honest devices that run.

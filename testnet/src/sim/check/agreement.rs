@@ -6,7 +6,7 @@ use nodespace_protocol::ids::{DeviceId, LogId, OpHash};
 use nodespace_protocol::log::frontier::FrontierEntry;
 use nodespace_protocol::op::{ParentRef, Segment};
 use nodespace_protocol::replica::{LogRange, Replica};
-use nodespace_protocol::store::{OpIndex, Store};
+use nodespace_protocol::store::Store;
 
 use super::same_state::feed;
 use crate::sim::world::World;
@@ -32,18 +32,11 @@ fn stuck(world: &World, device: usize) -> Option<String> {
     if counts.waiting + counts.held == 0 {
         return None;
     }
-    let folded: BTreeSet<OpHash> = replica
-        .tree()
-        .nodes()
-        .iter()
-        .chain(&replica.node_ids())
-        .flat_map(|node| replica.history(node).unwrap_or_default())
-        .map(|entry| entry.op)
-        .collect();
+    let unfolded: BTreeSet<OpHash> = replica.unfolded().into_iter().collect();
     let honest: BTreeSet<DeviceId> = world.devices.iter().filter(|device| device.is_honest()).map(|device| device.id()).collect();
     let honest: BTreeSet<DeviceId> = honest.difference(&world.ledger.removed).copied().collect();
-    let mut ops = (0..replica.store().op_count()).filter_map(|index| replica.store().op(OpIndex(index)).ok());
-    let waiting = ops.find(|op| op.header.node.is_some() && honest.contains(&op.header.log.device) && !folded.contains(&op.hash))?;
+    let mut ops = unfolded.iter().filter_map(|hash| replica.op(hash).ok().flatten());
+    let waiting = ops.find(|op| honest.contains(&op.header.log.device))?;
     let (log, seq) = (waiting.header.log, waiting.header.seq);
     let parents: Vec<String> = waiting
         .header
@@ -53,7 +46,7 @@ fn stuck(world: &World, device: usize) -> Option<String> {
             ParentRef::Own(distance) => format!("{} of its log", seq - distance),
             ParentRef::Other(hash) => {
                 let held = matches!(replica.store().find(hash), Ok(Some(_)));
-                let took_effect = folded.contains(hash);
+                let took_effect = held && !unfolded.contains(hash);
                 let holders: Vec<usize> = (0..world.devices.len())
                     .filter(|other| world.devices[*other].store().is_some_and(|store| matches!(store.find(hash), Ok(Some(_)))))
                     .collect();

@@ -1,5 +1,7 @@
 //! I2: the same set of operations gives the same state, whatever the order of arrival, the batching, the crashes and the checkpoints.
 
+use std::collections::BTreeSet;
+
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::ids::{NodeId, OpHash};
 use nodespace_protocol::op::{ParentRef, Segment};
@@ -34,10 +36,13 @@ pub(crate) fn difference(world: &World, a: usize, b: usize) -> String {
         (Some(left), Some(right)) => {
             let (wrong_left, wrong_right) = (audited(left).len(), audited(right).len());
             let difference = first_difference(left, right);
+            let apart: BTreeSet<OpHash> = left.unfolded().into_iter().collect();
+            let apart: Vec<String> =
+                apart.symmetric_difference(&right.unfolded().into_iter().collect()).take(4).map(|hash| describe(left, hash)).collect();
             let (left, right) = (left.counts(), right.counts());
             format!(
                 "{difference} (folded anew, {wrong_left} nodes of device {a} and {wrong_right} of device {b} come out otherwise; \
-                 {} and {} operations, {} and {} waiting)",
+                 {} and {} operations, {} and {} waiting; folded on one only: {apart:?})",
                 left.ops, right.ops, left.waiting, right.waiting
             )
         }

@@ -117,7 +117,9 @@ impl World {
         self.settle_for(ARRIVAL_MS);
         self.enter(device);
         self.settle_for(ARRIVAL_MS);
-        if !self.devices[device].replica.as_ref().is_some_and(|replica| replica.membership().role(&self.devices[device].id()).is_some()) {
+        let id = self.devices[device].id();
+        let role = self.devices[device].replica.as_ref().and_then(|replica| replica.membership().role(&id));
+        if role.is_none() {
             self.fail("set-up", format!("device {device} did not become a member"));
         }
     }
@@ -210,7 +212,7 @@ impl World {
 
     /// The ticket or certificate a device in waiting gets.
     pub(crate) fn let_in(&mut self, device: usize, welcome: Welcome) {
-        let secret = self.devices[0].store().and(self.secret_of_world());
+        let secret = self.secret_of_world();
         self.devices[device].welcome = welcome;
         self.devices[device].secret = secret;
         self.start(device);
@@ -224,7 +226,7 @@ impl World {
     pub(crate) fn newcomer(&self) -> Option<usize> {
         (0..self.devices.len()).find(|device| {
             let device = &self.devices[*device];
-            device.is_honest() && !device.gone && matches!(device.welcome, Welcome::Nothing)
+            device.is_honest() && matches!(device.welcome, Welcome::Nothing)
         })
     }
 

@@ -141,7 +141,7 @@ impl World {
 
     /// Starts a device that is down, over the disk it has.
     pub(crate) fn restart(&mut self, device: usize) {
-        if self.devices[device].is_up() || self.devices[device].gone {
+        if self.devices[device].is_up() {
             return;
         }
         self.start(device);
