@@ -163,7 +163,8 @@ impl Log {
 
     /// The membership cut in force at a position.
     pub fn cut_at(&self, branch: usize, seq: u64) -> Option<CutId> {
-        self.path(branch).iter().rev().find_map(|index| self.branches[*index].cut_at(seq))
+        let towards_trunk = std::iter::successors(Some(branch), |index| self.branches[*index].parent);
+        towards_trunk.map(|index| &self.branches[index]).find_map(|branch| branch.cut_at(seq))
     }
 
     /// The branch that holds the operation `hash` at `seq`; `hash_of` reads hashes of the store.
