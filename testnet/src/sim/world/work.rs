@@ -12,6 +12,8 @@ use crate::sim::workload::{self, Desk, Work};
 
 /// Milliseconds between two looks of a device at its timers when all is quiet.
 const QUIET_TICK_MS: (u64, u64) = (2_000, 4_000);
+/// Connections beyond the plan's that a device may open when all is quiet.
+const QUIET_MORE: usize = 3;
 
 impl World {
     pub(super) fn on_work(&mut self, device: usize) {
@@ -145,7 +147,10 @@ impl World {
         if self.quiet {
             self.dial_ring(device);
         }
-        if self.devices[device].sessions.len() < self.plan.degree {
+        // In the quiet a few more than enough: whom a device is connected with may have been removed, or be as alone as itself.
+        let sessions = self.devices[device].sessions.len();
+        let alone = self.quiet && sessions < self.plan.degree + QUIET_MORE && self.dice.chance(300);
+        if sessions < self.plan.degree || alone {
             let peer = self.dice.index(self.devices.len());
             let welcome = !self.quiet || self.devices[peer].is_honest();
             if welcome && !self.are_connected(device, peer) {
@@ -154,14 +159,14 @@ impl World {
         }
     }
 
-    /// When all is quiet every honest device knows the next one.
+    /// When all is quiet every member knows the next one. Copies of one machine cannot be told apart by the transport, so not they.
     fn dial_ring(&mut self, device: usize) {
         let ring = self.honest_members();
-        if let Some(at) = ring.iter().position(|other| *other == device) {
-            let next = ring[(at + 1) % ring.len()];
-            if !self.are_connected(device, next) {
-                self.connect(device, next);
-            }
+        let Some(at) = ring.iter().position(|other| *other == device) else { return };
+        let after = ring[at + 1..].iter().chain(&ring[..at]);
+        let next = after.copied().find(|other| self.devices[*other].id() != self.devices[device].id());
+        if let Some(next) = next.filter(|next| !self.are_connected(device, *next)) {
+            self.connect(device, next);
         }
     }
 }
