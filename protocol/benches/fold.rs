@@ -112,7 +112,7 @@ fn written(nodes: u64, updates: u64, order: Order) -> Device {
 /// Types 60 characters at the end of a node's text.
 fn append(replica: &mut Device, n: u64, ms: u64, dice: &mut Dice) {
     let id = node(n);
-    let chars = replica.node(&id).expect("it was made").content_chars();
+    let chars = replica.node(&id).expect("the store is whole").expect("it was made").content_chars();
     replica.edit_text(at(ms), &id, vec![TextPatch::new(chars, 0, dice.words(UPDATE_CHARS))]).expect("at the end");
 }
 
@@ -337,7 +337,7 @@ fn meeting(base: &Device, nodes: u64, heads: u32) -> (Duration, Duration) {
     let mut reader = workspace::reopened(base, 0);
     let apart = timed(|| parts.iter().for_each(|segment| take(&mut reader, segment))).0;
     let met = timed(|| reader.ingest(&meeting, late()).expect("all parents are there"));
-    assert!(met.1.waiting == 0 && reader.node(&node(0)).expect("it is there").heads().len() == 1);
+    assert!(met.1.waiting == 0 && reader.node(&node(0)).expect("the store is whole").expect("it is there").heads().len() == 1);
     (apart, met.0)
 }
 
@@ -350,7 +350,7 @@ fn chained(history: u64) -> (Device, Vec<Parent>) {
     let mut chain = vec![Parent::head(&replica, &node(0))];
     let mut dice = Dice(42);
     for n in 0..history {
-        let chars = replica.node(&node(0)).expect("it was made").content_chars();
+        let chars = replica.node(&node(0)).expect("the store is whole").expect("it was made").content_chars();
         let position = dice.below(u64::from(chars) + 1) as u32;
         let patch = TextPatch::new(position, 0, dice.words(10));
         let hash = replica.edit_text(at(2_000 + n), &node(0), vec![patch]).expect("within the text");
@@ -434,7 +434,7 @@ fn crowd_table(quick: bool) {
         let crowd: Vec<Segment> = (1..=devices).map(write).collect();
         // The base itself takes it: opening it again would judge the membership again.
         let (time, ()) = timed(|| crowd.iter().for_each(|segment| take(&mut base, segment)));
-        let text = base.node(&node(0)).expect("it is there").content_chars();
+        let text = base.node(&node(0)).expect("the store is whole").expect("it is there").content_chars();
         assert!(text == devices * 5, "an insert was lost");
         let signatures = signature * f64::from(devices) / 1e3;
         let all = time.as_secs_f64() * 1e3;

@@ -35,7 +35,7 @@ fn outlining(replica: &mut Device, lines: u64, dice: &mut Dice) {
         replica.create(at(now), NewNode::text(id.clone(), parent, "")).expect("a new id");
         for _ in 0..3 + dice.below(5) {
             now += 1_000 + dice.below(3_000);
-            let chars = replica.node(&id).expect("just made").content_chars();
+            let chars = replica.node(&id).expect("the store is whole").expect("just made").content_chars();
             let length = 20 + dice.below(41) as usize;
             let typed = dice.words(length);
             replica.edit_text(at(now), &id, vec![TextPatch::new(chars, 0, typed)]).expect("at the end");

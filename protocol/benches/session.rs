@@ -66,7 +66,7 @@ fn build(ops: u64, nodes: u64) -> Corpus {
         }
         for n in nodes_each..ops_each {
             let id = node(first + dice.below(nodes_each));
-            let chars = replica.node(&id).expect("it was made").content_chars();
+            let chars = replica.node(&id).expect("the store is whole").expect("it was made").content_chars();
             replica.edit_text(at(1_000_000 + n * 1_300), &id, vec![TextPatch::new(chars, 0, dice.words(60))]).expect("at the end");
         }
         replica.commit().expect("memory does not fail");

@@ -77,13 +77,18 @@ pub struct Stamp {
 /// A device's clocks: the hybrid one for time, the Lamport one for versions.
 ///
 /// Neither reads a clock: the caller passes the wall time as `now`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clocks {
     last: Timestamp,
     version: u64,
 }
 
 impl Clocks {
+    /// Clocks that have seen these.
+    pub(crate) const fn at(last: Timestamp, version: u64) -> Self {
+        Self { last, version }
+    }
+
     /// The greatest version seen so far.
     pub const fn version(&self) -> u64 {
         self.version

@@ -8,6 +8,7 @@
 pub mod embedding;
 pub mod metadata;
 pub mod node;
+pub(crate) mod record;
 pub(crate) mod step;
 pub(crate) mod text;
 pub(crate) mod text_strategy;
@@ -20,10 +21,14 @@ use std::sync::Arc;
 
 use crate::conflict::{Policy, ResolutionStrategy};
 use crate::graph::Graph;
-use crate::log::LogTable;
+use crate::ids::OpHash;
+use crate::log::{Head, LogTable};
+use crate::marks::Marks;
 use crate::membership::Membership;
 use crate::op::Op;
+use crate::replica::standing::on_path;
 use crate::store::{OpIndex, Store, StoreError};
+use crate::wire::{DecodeError, Reader, put_uint};
 
 /// What folding looks at beside the node.
 #[derive(Debug)]
@@ -41,23 +46,31 @@ pub(crate) struct Context<'a, S> {
 /// the operations right above a version that everything later descends from, the one folded first is among them: so the length of
 /// the text at that version is known when a merge is to start from it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TextLens(Vec<u32>);
+pub(crate) struct TextLens {
+    lens: Vec<u32>,
+    /// Chunks of it that the last checkpoint lacks.
+    chunks: Marks,
+}
+
+/// Operations in one chunk of the lengths at rest.
+pub(crate) const LENS_CHUNK: usize = 1 << 14;
 
 impl TextLens {
     /// `None`: the operation did not come after everything. Kept as length + 1, so that zero stands for that.
     pub(crate) fn set(&mut self, index: OpIndex, len: Option<u32>) {
         let at = index.0 as usize;
-        if self.0.len() <= at {
+        if self.lens.len() <= at {
             if len.is_none() {
                 return;
             }
-            self.0.resize(at + 1, 0);
+            self.lens.resize(at + 1, 0);
         }
-        self.0[at] = len.map_or(0, |len| len.saturating_add(1));
+        self.lens[at] = len.map_or(0, |len| len.saturating_add(1));
+        self.chunks.mark((at / LENS_CHUNK) as u32);
     }
 
     fn get(&self, index: OpIndex) -> Option<u32> {
-        self.0.get(index.0 as usize)?.checked_sub(1)
+        self.lens.get(index.0 as usize)?.checked_sub(1)
     }
 
     /// The length of the text at a window's base.
@@ -65,12 +78,36 @@ impl TextLens {
         if window.base.is_empty() { Some(0) } else { window.bottoms().find_map(|entry| self.get(entry.index)) }
     }
 
-    pub(crate) fn raw(&self) -> &[u32] {
-        &self.0
+    /// The chunks that the last checkpoint lacks, as bytes.
+    pub(crate) fn begin_save(&mut self) -> Vec<(u32, Vec<u8>)> {
+        let Self { lens, chunks } = self;
+        let encode = |number: &u32| {
+            let mut bytes = Vec::with_capacity(2 * LENS_CHUNK);
+            let chunk = lens.iter().skip(*number as usize * LENS_CHUNK).take(LENS_CHUNK);
+            chunk.for_each(|len| put_uint(&mut bytes, (*len).into()));
+            (*number, bytes)
+        };
+        chunks.begin().iter().map(encode).collect()
     }
 
-    pub(crate) const fn from_raw(raw: Vec<u32>) -> Self {
-        Self(raw)
+    pub(crate) fn finish_save(&mut self, saved: bool) {
+        self.chunks.finish(saved);
+    }
+
+    /// Reads one chunk; all must be read, in order. `ops` is how many operations there are.
+    pub(crate) fn read_chunk(&mut self, number: u32, bytes: &[u8], ops: u32) -> Result<(), DecodeError> {
+        let first = (number as usize).saturating_mul(LENS_CHUNK);
+        // Chunks in which no operation came after everything were never written.
+        if first < self.lens.len() || first >= ops as usize {
+            return Err(DecodeError::Invalid("a chunk of text lengths is out of order"));
+        }
+        self.lens.resize(first, 0);
+        let mut reader = Reader::new(bytes);
+        while reader.remaining() > 0 && self.lens.len() < first + LENS_CHUNK {
+            let len = u32::try_from(reader.uint("a text's length")?);
+            self.lens.push(len.map_err(|_| DecodeError::Invalid("a text's length exceeds 32 bits"))?);
+        }
+        reader.finish()
     }
 }
 
@@ -83,7 +120,8 @@ impl<S: Store> Context<'_, S> {
         } else {
             0
         };
-        log.cut_at(branch, op.header.seq).map_or_else(Policy::default, |cut| self.membership.policy_at(cut))
+        let on_path = |log, seq, hash: &OpHash, head: &Head| on_path(self.graph.store, self.logs, log, seq, hash, head);
+        log.cut_at(branch, op.header.seq).map_or_else(Policy::default, |cut| self.membership.policy_at(cut, &on_path))
     }
 
     /// The text strategy an operation was made under.

@@ -27,6 +27,7 @@ mod graph;
 pub mod ids;
 pub mod log;
 pub mod lookup;
+mod marks;
 pub mod membership;
 pub mod merge3;
 pub mod mutant;

@@ -7,6 +7,8 @@
 
 pub mod fork;
 pub mod frontier;
+pub(crate) mod rest;
+mod signed;
 
 use std::collections::BTreeMap;
 
@@ -14,8 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::Signature;
 use crate::ids::{LogId, OpHash};
+use crate::marks::Marks;
 use crate::membership::CutId;
+use crate::op::{Op, OpType};
 use crate::store::OpIndex;
+use signed::Unsigned;
 
 /// The end of a branch, or any position in a log with the hash that stands there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -48,15 +53,37 @@ pub struct Branch {
     pub ops: Vec<OpIndex>,
     /// The hash of the last operation of this branch, or of what it continues while it is empty.
     pub last: Option<OpHash>,
-    /// Signatures seen, by sequence number.
+    /// Signatures kept, by sequence number: of those that were seen the last, and of the others enough to pass everything on.
     pub signatures: BTreeMap<u64, Signature>,
     /// The membership cut from each of these sequence numbers on.
     pub cuts: Vec<(u64, CutId)>,
     /// What has no effect. Kept by the replica as membership changes.
     pub void: Vec<VoidRange>,
+    /// What came since the last signature, and between the last two.
+    unsigned: Unsigned,
 }
 
 impl Branch {
+    fn new(name: Option<OpHash>, parent: Option<usize>, first_seq: u64) -> Self {
+        Self {
+            name,
+            parent,
+            first_seq,
+            ops: Vec::new(),
+            last: None,
+            signatures: BTreeMap::new(),
+            cuts: Vec::new(),
+            void: Vec::new(),
+            unsigned: Unsigned::default(),
+        }
+    }
+
+    fn push(&mut self, op: Appended) {
+        self.ops.push(op.index);
+        self.last = Some(op.hash);
+        self.unsigned.push(&op);
+    }
+
     /// Sequence number of the last operation; one less than the first when empty.
     pub fn last_seq(&self) -> u64 {
         self.first_seq + self.ops.len() as u64 - 1
@@ -82,21 +109,36 @@ impl Branch {
 #[derive(Clone, Debug)]
 pub struct Log {
     branches: Vec<Branch>,
+    /// Which in order of first appearance on this device.
+    number: u32,
+    /// Chunks of the trunk's positions, from the first on, that the last checkpoint has and that are full.
+    chunks_saved: u32,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        let trunk = Branch {
-            name: None,
-            parent: None,
-            first_seq: 1,
-            ops: Vec::new(),
-            last: None,
-            signatures: BTreeMap::new(),
-            cuts: Vec::new(),
-            void: Vec::new(),
-        };
-        Self { branches: vec![trunk] }
+        Self { branches: vec![Branch::new(None, None, 1)], number: 0, chunks_saved: 0 }
+    }
+}
+
+/// An operation that is appended to a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Appended {
+    /// Where it is kept.
+    pub index: OpIndex,
+    /// Its hash.
+    pub hash: OpHash,
+    /// Bytes of its payload.
+    pub bytes: u32,
+    /// It names membership: a segment that has it begins with it.
+    pub names_membership: bool,
+}
+
+impl Appended {
+    /// A stored operation.
+    pub fn of(index: OpIndex, op: &Op) -> Self {
+        let names_membership = op.header.kind == OpType::Workspace || op.header.cut.is_some();
+        Self { index, hash: op.hash, bytes: op.header.payload.len, names_membership }
     }
 }
 
@@ -189,29 +231,19 @@ impl Log {
 
     /// Appends an operation after position `after` of `branch`, forking when something else stands there already. Answers the
     /// branch it now is the end of. `first` is the operation that follows `after` today, with its hash, if the branch must be split.
-    pub fn append(&mut self, branch: usize, after: u64, op: (OpIndex, OpHash), split: Option<Split>) -> usize {
+    pub fn append(&mut self, branch: usize, after: u64, op: Appended, split: Option<Split>) -> usize {
         let continues = self.branches[branch].last_seq() == after && !self.has_children(branch);
         if continues {
-            let branch = &mut self.branches[branch];
-            branch.ops.push(op.0);
-            branch.last = Some(op.1);
-        } else {
-            if let Some(split) = split {
-                self.split(branch, after, split);
-            }
-            self.branches.push(Branch {
-                name: Some(op.1),
-                parent: Some(branch),
-                first_seq: after + 1,
-                ops: vec![op.0],
-                last: Some(op.1),
-                signatures: BTreeMap::new(),
-                cuts: Vec::new(),
-                void: Vec::new(),
-            });
-            return self.branches.len() - 1;
+            self.branches[branch].push(op);
+            return branch;
         }
-        branch
+        if let Some(split) = split {
+            self.split(branch, after, split);
+        }
+        let mut fresh = Branch::new(Some(op.hash), Some(branch), after + 1);
+        fresh.push(op);
+        self.branches.push(fresh);
+        self.branches.len() - 1
     }
 
     fn has_children(&self, branch: usize) -> bool {
@@ -233,16 +265,9 @@ impl Log {
         let (cuts, later): (Vec<_>, Vec<_>) = branch.cuts.iter().copied().partition(|(from, _)| *from <= after);
         branch.cuts = cuts;
         let last = std::mem::replace(&mut branch.last, split.last);
-        let tail = Branch {
-            name: Some(split.next),
-            parent: Some(index),
-            first_seq: after + 1,
-            ops,
-            last,
-            signatures,
-            cuts: later,
-            void: branch.void.clone(),
-        };
+        let (void, unsigned) = (branch.void.clone(), std::mem::take(&mut branch.unsigned));
+        let mut tail = Branch::new(Some(split.next), Some(index), after + 1);
+        (tail.ops, tail.last, tail.signatures, tail.cuts, tail.void, tail.unsigned) = (ops, last, signatures, later, void, unsigned);
         self.branches.push(tail);
     }
 }
@@ -260,6 +285,12 @@ pub struct Split {
 #[derive(Clone, Debug, Default)]
 pub struct LogTable {
     logs: BTreeMap<LogId, Log>,
+    /// By number.
+    ids: Vec<LogId>,
+    /// Logs, by number, that the last checkpoint lacks something of.
+    unsaved: Marks,
+    /// The same of a checkpoint that is being saved, with the chunks that are full in it.
+    saving: Vec<(u32, u32)>,
 }
 
 impl LogTable {
@@ -268,11 +299,17 @@ impl LogTable {
         self.logs.get(log)
     }
 
-    /// One log, made when it is new.
+    /// One log, made when it is new, to be changed.
     pub(crate) fn entry(&mut self, log: LogId) -> &mut Log {
-        self.logs.entry(log).or_default()
+        let entry = self.logs.entry(log).or_insert_with(|| {
+            self.ids.push(log);
+            Log { number: self.ids.len() as u32 - 1, ..Log::default() }
+        });
+        self.unsaved.mark(entry.number);
+        entry
     }
 
+    /// One log, to change what is derived of it and not kept in checkpoints.
     pub(crate) fn get_mut(&mut self, log: &LogId) -> Option<&mut Log> {
         self.logs.get_mut(log)
     }

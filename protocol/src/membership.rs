@@ -20,6 +20,7 @@ mod evaluate;
 pub mod ticket;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,16 @@ pub enum Unauthorised {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct CutId(u32);
 
+impl CutId {
+    pub(crate) const fn numbered(number: u32) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// One workspace operation, accepted into the graph.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -168,8 +179,14 @@ pub struct Membership {
 #[derive(Clone, Debug)]
 struct Cut {
     closure: Bits,
-    /// What the cut's past says by itself.
-    intrinsic: Verdicts,
+    /// What the cut's past says by itself. After a restart it is worked out when it is asked for: most cuts never are again.
+    intrinsic: OnceLock<Verdicts>,
+}
+
+impl Cut {
+    fn intrinsic(&self, entries: &[Entry], on_path: &OnPath<'_>) -> &Verdicts {
+        self.intrinsic.get_or_init(|| evaluate::evaluate(entries, &self.closure, on_path))
+    }
 }
 
 impl Membership {
@@ -229,6 +246,60 @@ impl Membership {
         self.by_hash.get(hash).map(|index| self.entries[*index].stamp)
     }
 
+    /// Takes back a workspace operation that was in the graph when a checkpoint was made: it has been judged. The caller has
+    /// everything judged anew ([`Membership::reevaluate`]) when all are back.
+    pub(crate) fn readmit(&mut self, op: &Op, action: WorkspaceAction, parents: &[OpHash]) -> Option<()> {
+        let past = self.closure_of(parents)?;
+        self.admit(op, past, action, parents);
+        Some(())
+    }
+
+    fn admit(&mut self, op: &Op, past: Bits, action: WorkspaceAction, parents: &[OpHash]) {
+        self.by_hash.insert(op.hash, self.entries.len());
+        self.heads.retain(|head| !parents.contains(head));
+        if let Err(at) = self.heads.binary_search(&op.hash) {
+            self.heads.insert(at, op.hash);
+        }
+        self.entries.push(Entry { stamp: op.stamp(), log: op.header.log, seq: op.header.seq, past, action });
+    }
+
+    /// Everything that is one of these operations or before one; `None` when one is not in the graph.
+    fn closure_of(&self, heads: &[OpHash]) -> Option<Bits> {
+        let mut closure = Bits::default();
+        for head in heads {
+            let index = *self.by_hash.get(head)?;
+            closure.union(&self.entries[index].past);
+            closure.insert(index);
+        }
+        Some(closure)
+    }
+
+    /// The operations in the graph, in the order they came: `(log, seq, hash)`.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (LogId, u64, OpHash)> + '_ {
+        self.entries.iter().map(|entry| (entry.log, entry.seq, entry.stamp.hash))
+    }
+
+    /// The heads of every cut, by the cut's number, each as its place among [`Membership::entries`].
+    pub(crate) fn cuts_at_rest(&self) -> Vec<Vec<usize>> {
+        let mut cuts = vec![Vec::new(); self.cuts.len()];
+        for (heads, id) in &self.cut_ids {
+            if let Some(cut) = cuts.get_mut(id.0 as usize) {
+                *cut = heads.iter().filter_map(|head| self.by_hash.get(head).copied()).collect();
+            }
+        }
+        cuts
+    }
+
+    /// Takes back the next cut; `None` when it names what is not there.
+    pub(crate) fn read_cut(&mut self, heads: &[usize]) -> Option<()> {
+        let heads: Box<[OpHash]> = heads.iter().map(|head| self.entries.get(*head).map(|entry| entry.stamp.hash)).collect::<Option<_>>()?;
+        let closure = self.closure_of(&heads)?;
+        let id = CutId(u32::try_from(self.cuts.len()).ok()?);
+        self.cuts.push(Cut { closure, intrinsic: OnceLock::new() });
+        self.cut_ids.insert(heads, id);
+        Some(())
+    }
+
     /// Takes a workspace operation whose parents are all in the graph.
     ///
     /// # Errors
@@ -237,20 +308,11 @@ impl Membership {
         if self.contains(&op.hash) {
             return Ok(());
         }
-        let mut past = Bits::default();
-        for parent in parents {
-            let index = *self.by_hash.get(parent).ok_or(Unauthorised::Action("a parent is not in the membership graph"))?;
-            past.union(&self.entries[index].past);
-            past.insert(index);
-        }
+        let past = self.closure_of(parents).ok_or(Unauthorised::Action("a parent is not in the membership graph"))?;
         let entry = Entry { stamp: op.stamp(), log: op.header.log, seq: op.header.seq, past, action };
         self.check_new(&entry, on_path)?;
-        self.by_hash.insert(op.hash, self.entries.len());
-        self.heads.retain(|head| !parents.contains(head));
-        if let Err(at) = self.heads.binary_search(&op.hash) {
-            self.heads.insert(at, op.hash);
-        }
-        self.entries.push(entry);
+        let Entry { past, action, .. } = entry;
+        self.admit(op, past, action, parents);
         self.reevaluate(on_path);
         Ok(())
     }
@@ -271,22 +333,24 @@ impl Membership {
             closure.union(&self.entries[index].past);
             closure.insert(index);
         }
-        let intrinsic = evaluate::evaluate(&self.entries, &closure, on_path);
+        let cut = Cut { closure, intrinsic: OnceLock::new() };
+        cut.intrinsic(&self.entries, on_path);
         let id = CutId(u32::try_from(self.cuts.len()).unwrap_or(u32::MAX));
-        self.cuts.push(Cut { closure, intrinsic });
+        self.cuts.push(cut);
         self.cut_ids.insert(heads.into(), id);
         Ok(id)
     }
 
     /// What a device was by the cut's own past. Never changes.
-    pub fn role_at(&self, cut: CutId, device: &DeviceId) -> Option<Role> {
+    pub fn role_at(&self, cut: CutId, device: &DeviceId, on_path: &OnPath<'_>) -> Option<Role> {
         let cut = self.cuts.get(cut.0 as usize)?;
-        evaluate::role_of(&self.entries, device, &cut.closure, &cut.intrinsic)
+        evaluate::role_of(&self.entries, device, &cut.closure, cut.intrinsic(&self.entries, on_path))
     }
 
     /// The policy by the cut's own past.
-    pub fn policy_at(&self, cut: CutId) -> Policy {
-        self.cuts.get(cut.0 as usize).map_or_else(Policy::default, |cut| evaluate::policy(&self.entries, &cut.intrinsic))
+    pub fn policy_at(&self, cut: CutId, on_path: &OnPath<'_>) -> Policy {
+        let policy = |cut: &Cut| evaluate::policy(&self.entries, cut.intrinsic(&self.entries, on_path));
+        self.cuts.get(cut.0 as usize).map_or_else(Policy::default, policy)
     }
 
     /// How operations of `log` made under `cut` stand, given everything known now.

@@ -9,8 +9,10 @@
 //! 1. After writing or ingesting call [`Replica::commit`]; only then acknowledge, and only then do operations leave the device.
 //! 2. Time passed in is the wall clock; it may jump, and need not be monotonic.
 //! 3. Call [`Replica::tick`] now and then, so that operations held back for being ahead of our clock take effect.
-//! 4. After an error of the store, drop the replica and open it anew.
+//! 4. After an error of the store, drop the replica and open it again; after [`StoreError::Corrupt`], by [`Replica::open_anew`].
+//! 5. Make a checkpoint now and then: the nodes that changed since the last one stay in memory, and opening folds what came since.
 
+pub(crate) mod browse;
 pub(crate) mod checkpoint;
 pub(crate) mod digest;
 pub(crate) mod export;
@@ -20,17 +22,22 @@ pub(crate) mod nodes;
 pub(crate) mod pending;
 pub(crate) mod query;
 pub(crate) mod resolve;
+pub(crate) mod restore;
 pub(crate) mod standing;
+pub(crate) mod update;
 pub(crate) mod workspace;
 pub(crate) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use checkpoint::PreparedCheckpoint;
 pub use export::{Ladder, LogRange};
 pub use ingest::{IngestError, Ingested, Missing, Refusal};
+pub use nodes::CACHE_BYTES_DEFAULT;
 pub use pending::{PENDING_AGE_MS_MAX, PENDING_BYTES_MAX, PENDING_SEGMENTS_MAX, PendingBuffer, Received};
 pub use query::{HistoryEntry, NodeView};
 pub use resolve::Choice;
+pub use update::{NodeUpdate, TextUpdate};
 pub use workspace::Founding;
 pub use write::{NewEmbedding, NewNode, WriteError};
 
@@ -45,7 +52,7 @@ use crate::membership::Membership;
 use crate::mutant::{self, Mutant};
 use crate::store::{OpIndex, Store, StoreError};
 use crate::tree::{Placement, Tree};
-use digest::Sum;
+use digest::{Orders, Sum};
 use nodes::NodeTable;
 
 /// The most merges in progress that are kept between batches; beyond it all are dropped and loaded again on need.
@@ -98,13 +105,15 @@ pub struct Replica<S> {
     /// Operations that are durable.
     pub(crate) durable: u32,
     pub(crate) node_sum: Sum,
-    pub(crate) order_digests: BTreeMap<Option<NodeId>, [u8; 32]>,
+    pub(crate) orders: Orders,
     /// Parents whose children changed since the digest was computed.
     pub(crate) order_dirty: BTreeSet<Option<NodeId>>,
     /// A peer holds more of our own log than we do: pull it back before writing.
     pub(crate) own_log_behind: bool,
     /// How long a peer has seen our own log.
     pub(crate) own_log_seen: u64,
+    /// A checkpoint has been prepared, and whether it was kept is not known yet.
+    pub(crate) is_saving: bool,
 }
 
 /// What a replica holds, in numbers.
@@ -128,7 +137,24 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store fails or is damaged.
     pub fn open(workspace: WorkspaceId, store: S, author: Option<Author>, now: Timestamp) -> Result<Self, StoreError> {
-        let mut replica = Self {
+        let mut replica = Self::empty(workspace, store, author);
+        replica.restore(now)?;
+        Ok(replica)
+    }
+
+    /// Opens a replica from the operations alone, and has the next checkpoint replace the one that is there: after
+    /// [`StoreError::Corrupt`] of a node's state, or when in doubt.
+    ///
+    /// # Errors
+    /// When the store fails or is damaged.
+    pub fn open_anew(workspace: WorkspaceId, store: S, author: Option<Author>, now: Timestamp) -> Result<Self, StoreError> {
+        let mut replica = Self::empty(workspace, store, author);
+        replica.replay_from(0, now)?;
+        Ok(replica)
+    }
+
+    fn empty(workspace: WorkspaceId, store: S, author: Option<Author>) -> Self {
+        Self {
             workspace,
             store,
             author,
@@ -149,13 +175,12 @@ impl<S: Store> Replica<S> {
             held: BTreeSet::new(),
             durable: 0,
             node_sum: Sum::default(),
-            order_digests: BTreeMap::new(),
+            orders: Orders::default(),
             order_dirty: BTreeSet::new(),
             own_log_behind: false,
             own_log_seen: 0,
-        };
-        replica.restore(now)?;
-        Ok(replica)
+            is_saving: false,
+        }
     }
 
     /// The workspace.
@@ -223,6 +248,17 @@ impl<S: Store> Replica<S> {
     pub fn next_timeout(&self) -> Option<Timestamp> {
         let (timestamp, _) = self.held.first()?;
         Some(Timestamp(timestamp.0.saturating_sub(crate::clock::AHEAD_MS_MAX << 16)))
+    }
+
+    /// How many bytes of unchanged node states to keep in memory ([`CACHE_BYTES_DEFAULT`] unless set). More makes a flood of
+    /// operations on many nodes quicker, less makes the device smaller.
+    pub fn set_cache_bytes(&mut self, bytes: usize) {
+        self.nodes.set_budget(bytes);
+    }
+
+    /// Nodes that changed since the last checkpoint: their states stay in memory until the next one.
+    pub const fn dirty_nodes(&self) -> usize {
+        self.nodes.unsaved()
     }
 
     /// What is held, in numbers.

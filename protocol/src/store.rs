@@ -7,6 +7,7 @@
 pub mod conformance;
 mod memory;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -39,15 +40,21 @@ pub enum Record {
     },
 }
 
-/// Derived state as of a point in the sequence of records.
+/// Names one part of a checkpoint. Stores keep parts ascending by it and do not look inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartKey(pub u64);
+
+/// Derived state as of a point in the sequence of records: what changed since the checkpoint before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
     /// How many records it includes.
     pub records: u64,
-    /// Nodes that changed since the last checkpoint.
+    /// It stands alone: nodes and parts of earlier checkpoints that it does not name are gone.
+    pub whole: bool,
+    /// Nodes that changed, ascending; the others stay as they were.
     pub nodes: Vec<(NodeId, Vec<u8>)>,
-    /// Everything that is not per node: logs, membership cuts, tree, waiting operations, clocks.
-    pub rest: Vec<u8>,
+    /// Parts that changed of what is not one node's, ascending; the others stay as they were.
+    pub parts: Vec<(PartKey, Vec<u8>)>,
 }
 
 /// Why a store did not do what was asked.
@@ -109,33 +116,41 @@ pub trait Store {
     /// When the environment fails.
     fn find(&self, hash: &OpHash) -> Result<Option<OpIndex>, StoreError>;
 
-    /// Calls `each` with the records from `from` on, in order.
+    /// Calls `each` with the records from `from` on, in order, until it breaks. Long histories are read in batches, so this should
+    /// find its place without reading what lies before.
     ///
     /// # Errors
     /// When the store is damaged; `each` has seen what lies before the damage.
-    fn replay(&self, from: u64, each: &mut dyn FnMut(Record)) -> Result<(), StoreError>;
+    fn replay(&self, from: u64, each: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), StoreError>;
 
-    /// Keeps a checkpoint: all of it or nothing, after everything it includes is durable.
+    /// What keeps checkpoints. It may be used in another thread while this store goes on, and may outlive it.
+    fn saver(&self) -> Box<dyn Saver>;
+
+    /// How many records the last checkpoint includes.
+    ///
+    /// # Errors
+    /// When the checkpoint is damaged: open without one, by replaying everything.
+    fn checkpoint(&self) -> Result<Option<u64>, StoreError>;
+
+    /// Calls `each` with the parts of the last checkpoint, ascending.
+    ///
+    /// # Errors
+    /// When the checkpoint is damaged.
+    fn parts(&self, each: &mut dyn FnMut(PartKey, &[u8])) -> Result<(), StoreError>;
+
+    /// A node as of the last checkpoint. Asked for every node that is not in memory, so it should take microseconds.
+    ///
+    /// # Errors
+    /// When the environment fails, or the checkpoint is damaged.
+    fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>, StoreError>;
+}
+
+/// Keeps the checkpoints of one store.
+pub trait Saver: Send {
+    /// Keeps a checkpoint: all of it or nothing, durable when this returns. What it includes has been made durable before
+    /// ([`Store::sync`]).
     ///
     /// # Errors
     /// When the environment fails; the checkpoint before holds then.
-    fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError>;
-
-    /// The last checkpoint without its nodes.
-    ///
-    /// # Errors
-    /// When it is damaged: open without one, by replaying everything.
-    fn checkpoint(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError>;
-
-    /// A node as of the last checkpoint.
-    ///
-    /// # Errors
-    /// When the environment fails.
-    fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>, StoreError>;
-
-    /// The ids of all nodes of the last checkpoint, ascending.
-    ///
-    /// # Errors
-    /// When the environment fails.
-    fn node_ids(&self) -> Result<Vec<NodeId>, StoreError>;
+    fn save(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError>;
 }

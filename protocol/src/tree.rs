@@ -28,6 +28,7 @@ mod changed;
 mod moves;
 mod order;
 mod query;
+mod rest;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ use crate::ids::{NodeId, OpHash};
 
 pub use self::changed::Changed;
 pub use self::query::{PlaceError, Position};
+pub(crate) use self::rest::TreeReader;
 
 /// A create or a move: where one operation puts one node.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,13 +88,6 @@ pub enum Verdict {
     Applied,
     /// The new parent was the node itself or lay below it: nothing moved.
     WouldCycle,
-}
-
-/// A tree at rest: its placements in stamp order. Read it back with [`Tree::from_snapshot`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TreeSnapshot {
-    /// Every placement held. The order is a courtesy that makes reading fast; any order gives the same tree.
-    pub placements: Vec<Placement>,
 }
 
 /// The replicated tree of one workspace. See the module's documentation for the rules.
@@ -177,19 +172,6 @@ impl Tree {
         self.settle(&work);
     }
 
-    /// The tree as it can be stored.
-    pub fn snapshot(&self) -> TreeSnapshot {
-        TreeSnapshot { placements: self.log.iter().map(|&place| self.placement(place)).collect() }
-    }
-
-    /// The tree that was stored, with nothing to report by [`Tree::take_changed`].
-    pub fn from_snapshot(snapshot: TreeSnapshot) -> Self {
-        let mut tree = Self::new();
-        tree.insert_batch(snapshot.placements);
-        tree.pending = Pending::default();
-        tree
-    }
-
     /// What may have changed since the last call. What is never taken is kept, at most a few words for each node and placement.
     pub fn take_changed(&mut self) -> Changed {
         std::mem::take(&mut self.pending).into_changed(&self.nodes, &self.operations)
@@ -203,6 +185,7 @@ impl Tree {
         }
         let node = self.nodes.intern(&placement.node);
         let parent = placement.parent.as_ref().map_or(TOP, |parent| self.nodes.intern(parent));
+        self.operations.mark(number);
         self.operations.stamps[number as usize] = placement.stamp;
         let place = &mut self.operations.places[number as usize];
         (place.node, place.parent, place.side, place.state) = (node, parent, placement.side, State::Fresh);

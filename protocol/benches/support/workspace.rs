@@ -184,7 +184,7 @@ impl Parent {
 
     /// The only head of a node.
     pub fn head(replica: &Device, id: &NodeId) -> Self {
-        let head = replica.node(id).expect("the node is there").heads()[0];
+        let head = replica.node(id).expect("the store is whole").expect("the node is there").heads()[0];
         Self { hash: head.stamp.hash, version: head.stamp.version }
     }
 }

@@ -1,7 +1,8 @@
 //! Checkpoints: derived state on one's own disk. Damaged ones are no attack, but a device must get over them.
 
+use nodespace_protocol::ids::{NodeId, WorkspaceId};
 use nodespace_protocol::replica::Replica;
-use nodespace_protocol::store::{Checkpoint, MemoryStore, Store};
+use nodespace_protocol::store::{Checkpoint, MemoryStore, PartKey, Store};
 
 use crate::workspace;
 
@@ -10,16 +11,19 @@ pub(crate) const fn allocation_max(len: usize) -> usize {
     16 * len + (8 << 20)
 }
 
-/// The first byte says what is damaged: the rest of the checkpoint, or a node. Opening must fail or give a state that can be read.
+/// The first byte says what is damaged: a part of the checkpoint, or a node. Opening must fail or give a state that can be read.
 pub(crate) fn open(bytes: &[u8]) {
     let Some((which, bytes)) = bytes.split_first() else { return };
-    let (workspace, mut store) = checkpointed();
-    let (Ok(Some((records, rest))), Ok(ids)) = (store.checkpoint(), store.node_ids()) else { return };
-    let damaged = match ids.get(usize::from(*which)) {
-        Some(id) => Checkpoint { records, nodes: vec![(id.clone(), bytes.to_vec())], rest },
-        None => Checkpoint { records, nodes: Vec::new(), rest: bytes.to_vec() },
-    };
-    if store.save_checkpoint(damaged).is_err() {
+    let (workspace, store, ids) = checkpointed();
+    let Ok(Some(records)) = store.checkpoint() else { return };
+    let (parts, which) = (parts_of(&store), usize::from(*which));
+    let mut damaged = Checkpoint { records, ..Checkpoint::default() };
+    match (parts.get(which), ids.get(which.saturating_sub(parts.len()))) {
+        (Some((key, _)), _) => damaged.parts.push((*key, bytes.to_vec())),
+        (None, Some(id)) => damaged.nodes.push((id.clone(), bytes.to_vec())),
+        (None, None) => return,
+    }
+    if store.saver().save(damaged).is_err() {
         return;
     }
     if let Ok(mut replica) = Replica::open(workspace, store, None, workspace::now()) {
@@ -27,23 +31,24 @@ pub(crate) fn open(bytes: &[u8]) {
     }
 }
 
-fn checkpointed() -> (nodespace_protocol::ids::WorkspaceId, MemoryStore) {
+fn checkpointed() -> (WorkspaceId, MemoryStore, Vec<NodeId>) {
     let mut replica = workspace::open();
     let saved = replica.checkpoint();
     assert!(saved.is_ok(), "memory takes every checkpoint");
-    (replica.workspace(), replica.into_store())
+    let ids = replica.node_ids();
+    (replica.workspace(), replica.into_store(), ids)
+}
+
+fn parts_of(store: &MemoryStore) -> Vec<(PartKey, Vec<u8>)> {
+    let mut parts = Vec::new();
+    let read = store.parts(&mut |key, bytes| parts.push((key, bytes.to_vec())));
+    assert!(read.is_ok(), "memory reads every part");
+    parts
 }
 
 pub(crate) fn seeds() -> Vec<Vec<u8>> {
-    let (_, store) = checkpointed();
-    let mut seeds = Vec::new();
-    if let Ok(Some((_, rest))) = store.checkpoint() {
-        seeds.push([&[255], rest.as_slice()].concat());
-    }
-    for (which, id) in (0_u8..).zip(store.node_ids().unwrap_or_default()) {
-        if let Ok(Some(bytes)) = store.node(&id) {
-            seeds.push([&[which], bytes.as_slice()].concat());
-        }
-    }
-    seeds
+    let (_, store, ids) = checkpointed();
+    let parts = parts_of(&store).into_iter().map(|(_, bytes)| bytes);
+    let nodes = ids.iter().filter_map(|id| store.node(id).ok().flatten());
+    (0_u8..).zip(parts.chain(nodes)).map(|(which, bytes)| [&[which], bytes.as_slice()].concat()).collect()
 }

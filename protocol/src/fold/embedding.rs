@@ -1,14 +1,12 @@
 //! Embeddings of a node: the newest per model, and whether they still fit the text.
 
-use serde::{Deserialize, Serialize};
-
 use crate::clock::Stamp;
 use crate::crypto::Domain;
 use crate::op::BlobRef;
 use crate::store::OpIndex;
 
 /// An embedding as an operation brought it. The quantised vector itself is the operation's attachment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Embedding {
     /// The operation that brought it.
     pub stamp: Stamp,

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Stamp;
@@ -16,18 +15,19 @@ use crate::mutant::{self, Mutant};
 /// A path of member names.
 pub type Path = Vec<String>;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Leaf {
+/// What stands at one path.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Leaf {
     /// The latest value that is no object; `None` = removed.
-    value: Option<(Stamp, Option<Value>)>,
+    pub(super) value: Option<(Stamp, Option<Value>)>,
     /// The latest operation that wanted an object here.
-    object: Option<Stamp>,
+    pub(super) object: Option<Stamp>,
 }
 
 /// A node's metadata.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
-    leaves: BTreeMap<Path, Leaf>,
+    pub(super) leaves: BTreeMap<Path, Leaf>,
 }
 
 /// One assignment of a patch.
@@ -133,6 +133,15 @@ impl Metadata {
             }
         }
         root
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        let leaf = |(path, leaf): (&Path, &Leaf)| {
+            let values = leaf.value.as_ref().and_then(|(_, value)| value.as_ref()).map_or(0, crate::op::json::weight);
+            size_of::<(Path, Leaf)>() + path.iter().map(|part| size_of::<String>() + part.len()).sum::<usize>() + values * 32
+        };
+        self.leaves.iter().map(leaf).sum()
     }
 
     /// Whether nothing was ever set.

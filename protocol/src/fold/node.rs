@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{Embedding, Metadata};
@@ -15,7 +14,7 @@ use crate::store::OpIndex;
 use crate::wire;
 
 /// An operation that none of the node's operations comes after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeHead {
     /// Where it is kept.
     pub op: OpIndex,
@@ -24,10 +23,9 @@ pub struct NodeHead {
 }
 
 /// A node. Parent and order are in [`crate::tree`].
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeState {
     /// The graph's heads, ascending by operation index.
-    #[serde(deserialize_with = "small_list")]
     pub(crate) heads: SmallVec<[NodeHead; 1]>,
     /// The type: last writer.
     pub(crate) node_type: Option<(Stamp, String)>,
@@ -37,10 +35,8 @@ pub struct NodeState {
     pub(crate) chars: u32,
     pub(crate) metadata: Metadata,
     /// Observed-remove set: an id is mentioned while an addition that no removal has seen is left.
-    #[serde(deserialize_with = "map_of_small_lists")]
     pub(crate) mentions: BTreeMap<NodeId, SmallVec<[OpIndex; 1]>>,
     /// The latest changes that no delete has seen: the node lives while there is one.
-    #[serde(deserialize_with = "small_list")]
     pub(crate) alive: SmallVec<[OpIndex; 1]>,
     /// The latest change and the latest delete.
     pub(crate) last_edit: Option<Stamp>,
@@ -55,25 +51,6 @@ pub struct NodeState {
     pub(crate) conflicts: Vec<Conflict>,
     /// Conflicts that operations settled: the earliest such operation of each.
     pub(crate) resolutions: BTreeMap<ConflictId, Stamp>,
-}
-
-/// Reads a list without believing its announced length, as `SmallVec` itself would: a damaged checkpoint must not cost gigabytes.
-fn small_list<'de, D: serde::Deserializer<'de>, A: smallvec::Array>(deserializer: D) -> Result<SmallVec<A>, D::Error>
-where
-    A::Item: Deserialize<'de>,
-{
-    Ok(Vec::deserialize(deserializer)?.into_iter().collect())
-}
-
-/// As [`small_list`], for the values of a map.
-fn map_of_small_lists<'de, D, A>(deserializer: D) -> Result<BTreeMap<NodeId, SmallVec<A>>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    A: smallvec::Array,
-    A::Item: Deserialize<'de>,
-{
-    let map: BTreeMap<NodeId, Vec<A::Item>> = BTreeMap::deserialize(deserializer)?;
-    Ok(map.into_iter().map(|(id, list)| (id, list.into_iter().collect())).collect())
 }
 
 impl NodeState {
@@ -141,6 +118,16 @@ impl NodeState {
         self.is_deleted(policy) && self.last_delete.is_some_and(|(_, soft)| !soft)
     }
 
+    /// About how many bytes it takes in memory.
+    pub(crate) fn weight(&self) -> usize {
+        let strings = self.text.capacity() + self.node_type.as_ref().map_or(0, |(_, node_type)| node_type.capacity());
+        let conflicts = self.conflicts.iter().map(|found| size_of::<Conflict>() + found.field.capacity() + found.participants.len() * 32);
+        let maps = self.mentions.len() * size_of::<(NodeId, SmallVec<[OpIndex; 1]>)>()
+            + self.embeddings.len() * (size_of::<(String, Embedding)>() + 32)
+            + self.resolutions.len() * size_of::<(ConflictId, Stamp)>();
+        size_of::<Self>() + strings + maps + self.metadata.weight() + conflicts.sum::<usize>()
+    }
+
     /// Whether a creation has arrived and had effect.
     pub const fn exists(&self) -> bool {
         self.created.is_some()
@@ -180,7 +167,9 @@ impl NodeState {
             json::encode(e, &self.metadata.to_json())?;
             e.array(self.mentions.len() as u64)?;
             self.mentions.keys().try_for_each(|id| wire::encode_node_id(e, id))?;
-            let mut alive: Vec<OpHash> = self.alive.iter().map(|dot| hash_of(*dot)).collect();
+            // Nearly always a head: then the store need not be asked.
+            let head = |dot: &OpIndex| self.heads.iter().find(|head| head.op == *dot).map(|head| head.stamp.hash);
+            let mut alive: Vec<OpHash> = self.alive.iter().map(|dot| head(dot).unwrap_or_else(|| hash_of(*dot))).collect();
             alive.sort_unstable();
             e.array(alive.len() as u64)?;
             alive.iter().try_for_each(|hash| e.bytes(&hash.0).map(drop))?;

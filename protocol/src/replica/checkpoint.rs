@@ -1,251 +1,154 @@
-//! Opening and checkpoints: derived state at rest, so that a restart reads it instead of folding everything again.
+//! Checkpoints: derived state at rest, so that a restart reads it instead of folding everything again.
 //!
-//! A checkpoint is local and versioned: a program that does not know its version, or finds it damaged, folds the operations
-//! instead. Its form is therefore free to change; it is CBOR by serde.
+//! A checkpoint holds what changed since the one before: the states of nodes, and numbered *parts* of the rest (chunks of the directory of
+//! nodes, of the tree, of the logs). So its size follows what changed, not what there is. It is made in three steps, of which only
+//! the first and the last need the replica:
+//!
+//! 1. [`Replica::prepare_checkpoint`] takes up what changed: node states by reference, the parts as bytes;
+//! 2. [`PreparedCheckpoint::save`] turns states into bytes and keeps it all, in another thread if wanted, while the replica goes on;
+//! 3. [`Replica::finish_checkpoint`] tells the replica whether it was kept. If not, everything in it counts as changed again.
+//!
+//! Checkpoints are local and versioned: a program that does not know the version, or finds one damaged, folds the operations
+//! instead. Their form is therefore free to change.
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+pub(crate) mod base;
 
 use super::Replica;
-use super::digest::Sum;
-use super::nodes::NodeTable;
-use super::standing::on_path_of;
-use crate::clock::{Clocks, Timestamp};
-use crate::crypto::Signature;
-use crate::fold::TextLens;
-use crate::ids::{LogId, NodeId, OpHash};
-use crate::log::{Log, Split};
-use crate::op::{Op, OpType, ParentRef};
-use crate::store::{Checkpoint, OpIndex, Record, Store, StoreError};
-use crate::tree::{Tree, TreeSnapshot};
+use super::nodes::Unsaved;
+use crate::fold::record;
+use crate::fold::record::put_node_id;
+use crate::store::{Checkpoint, PartKey, Saver, Store, StoreError};
+use base::Base;
 
-/// The version of what [`Replica::checkpoint`] writes.
-const CHECKPOINT_VERSION: u32 = 1;
-
-#[derive(Serialize, Deserialize)]
-struct Rest {
-    version: u32,
-    clocks: Clocks,
-    tree: TreeSnapshot,
-    text_lens: serde_bytes::ByteBuf,
-    /// Operations that were stored and not folded.
-    unfolded: Vec<OpIndex>,
-    node_sum: serde_bytes::ByteBuf,
-    orders: Vec<(Option<NodeId>, serde_bytes::ByteBuf)>,
+/// What a part is of. Parts are read in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Base = 0,
+    Log = 1,
+    Positions = 2,
+    Directory = 3,
+    TreeNodes = 4,
+    TreePlaces = 5,
+    TextLens = 6,
 }
 
-#[derive(Serialize, Deserialize)]
-struct NodeRecord {
-    state: crate::fold::NodeState,
-    digest: Option<serde_bytes::ByteBuf>,
+impl Kind {
+    const ALL: [Self; 7] = [Self::Base, Self::Log, Self::Positions, Self::Directory, Self::TreeNodes, Self::TreePlaces, Self::TextLens];
+
+    /// The key of a part: its kind in the upper 8 bits, a log's number in the next 24, a chunk's in the lower 32.
+    fn key(self, log: u32, chunk: u32) -> PartKey {
+        PartKey(u64::from(self as u8) << 56 | u64::from(log & 0xff_ffff) << 32 | u64::from(chunk))
+    }
+
+    /// The inverse of [`Kind::key`].
+    pub(crate) fn of(key: PartKey) -> Option<(Self, u32, u32)> {
+        let kind = *Self::ALL.get((key.0 >> 56) as usize)?;
+        Some((kind, (key.0 >> 32) as u32 & 0xff_ffff, key.0 as u32))
+    }
+}
+
+/// A checkpoint on its way to the disk.
+#[derive(Debug)]
+pub struct PreparedCheckpoint {
+    records: u64,
+    whole: bool,
+    nodes: Vec<Unsaved>,
+    parts: Vec<(PartKey, Vec<u8>)>,
+}
+
+impl PreparedCheckpoint {
+    /// How many nodes it takes up.
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The checkpoint as stores keep it.
+    pub fn encode(mut self) -> Checkpoint {
+        self.nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let nodes = self.nodes.into_iter().map(|(id, state, digest)| {
+            let bytes = record::encode(&state, digest.as_ref());
+            (id, bytes)
+        });
+        Checkpoint { records: self.records, whole: self.whole, nodes: nodes.collect(), parts: self.parts }
+    }
+
+    /// Keeps it. Tell the replica what came of it by [`Replica::finish_checkpoint`].
+    ///
+    /// # Errors
+    /// When the store fails; the checkpoint before holds then.
+    pub fn save(self, saver: &mut dyn Saver) -> Result<(), StoreError> {
+        saver.save(self.encode())
+    }
 }
 
 impl<S: Store> Replica<S> {
-    /// Writes a checkpoint of everything folded so far.
+    /// Makes a checkpoint of everything folded so far, all in one go. While one is being saved elsewhere it does nothing.
     ///
     /// # Errors
     /// When the store fails; the checkpoint before holds then.
     pub fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let Some(prepared) = self.prepare_checkpoint()? else { return Ok(()) };
+        let saved = prepared.save(&mut *self.store.saver());
+        self.finish_checkpoint(saved.is_ok());
+        saved
+    }
+
+    /// Takes up everything that changed since the last checkpoint, and makes durable the operations it comes from. `None` while a
+    /// checkpoint is being saved: [`Replica::finish_checkpoint`] comes first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn prepare_checkpoint(&mut self) -> Result<Option<PreparedCheckpoint>, StoreError> {
+        if self.is_saving {
+            return Ok(None);
+        }
         self.settle()?;
         self.commit()?;
+        // Digests of all that changed, so that no state needs to stay in memory for its digest alone.
         self.state_digest();
-        let mut nodes = Vec::new();
-        for slot in self.nodes.take_checkpoint_dirty() {
-            let entry = self.nodes.get(slot);
-            let digest = entry.digest.map(|digest| serde_bytes::ByteBuf::from(digest.to_vec()));
-            let record = NodeRecord { state: entry.state.clone(), digest };
-            nodes.push((entry.id.clone(), to_cbor(&record)?));
+        let base = Base::of(self)?;
+        self.is_saving = true;
+        let (nodes, directory) = self.nodes.begin_save();
+        let mut parts = vec![(Kind::Base.key(0, 0), base.encode())];
+        let logs = self.logs.begin_save();
+        parts.extend(logs.iter().map(|log| (Kind::Log.key(log.number, 0), log.head.clone())));
+        let positions = logs.into_iter().flat_map(|log| log.chunks.into_iter().map(move |(chunk, bytes)| (log.number, chunk, bytes)));
+        parts.extend(positions.map(|(log, chunk, bytes)| (Kind::Positions.key(log, chunk), bytes)));
+        parts.extend(directory.into_iter().map(|chunk| (Kind::Directory.key(0, chunk), self.directory_chunk(chunk))));
+        let tree = self.tree.begin_save();
+        for (kind, chunks) in
+            [(Kind::TreeNodes, tree.nodes), (Kind::TreePlaces, tree.places), (Kind::TextLens, self.text_lens.begin_save())]
+        {
+            parts.extend(chunks.into_iter().map(|(chunk, bytes)| (kind.key(0, chunk), bytes)));
         }
-        nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let rest = Rest {
-            version: CHECKPOINT_VERSION,
-            clocks: self.clocks,
-            tree: self.tree.snapshot(),
-            text_lens: self.text_lens.raw().iter().flat_map(|len| len.to_le_bytes()).collect::<Vec<u8>>().into(),
-            unfolded: self.unfolded.iter().copied().collect(),
-            node_sum: self.node_sum.bytes().to_vec().into(),
-            orders: self.order_digests.iter().map(|(parent, digest)| (parent.clone(), digest.to_vec().into())).collect(),
-        };
-        self.store.save_checkpoint(Checkpoint { records: self.store.record_count(), nodes, rest: to_cbor(&rest)? })
+        Ok(Some(PreparedCheckpoint { records: self.store.record_count(), whole: !self.nodes.has_checkpoint(), nodes, parts }))
     }
 
-    /// Loads the store: logs and membership from the operations' headers, state from the checkpoint, the tail by folding.
-    pub(super) fn restore(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let checkpoint = self.store.checkpoint()?;
-        let rest = checkpoint.and_then(|(records, bytes)| {
-            let rest: Rest = ciborium::from_reader(bytes.as_slice()).ok()?;
-            (rest.version == CHECKPOINT_VERSION && records <= self.store.record_count()).then_some((records, rest))
-        });
-        let mut folded_ops = 0;
-        let mut records: Vec<Record> = Vec::new();
-        self.store.replay(0, &mut |record| records.push(record))?;
-        if let Some((through, rest)) = rest {
-            match self.take_rest(rest) {
-                Ok(()) => {
-                    let included = records.iter().take(usize::try_from(through).unwrap_or(usize::MAX));
-                    folded_ops = included.filter(|record| matches!(record, Record::Op(_))).count() as u32;
-                }
-                // Derived state is damaged; the operations are not: fold them all.
-                Err(StoreError::Corrupt { .. }) => self.forget_state(),
-                Err(error) => return Err(error),
-            }
+    /// The checkpoint that was prepared last is kept, or is not. Nothing happens when none is being saved.
+    pub fn finish_checkpoint(&mut self, saved: bool) {
+        if !std::mem::take(&mut self.is_saving) {
+            return;
         }
-        self.offered = folded_ops;
-        let mut index = 0;
-        let mut judged = false;
-        for record in records {
-            match record {
-                Record::Op(op) => {
-                    if index == folded_ops {
-                        judged = true;
-                        self.resume(folded_ops, now)?;
-                    }
-                    let changes = self.restore_op(OpIndex(index), &op)?;
-                    if index >= folded_ops {
-                        if changes {
-                            self.restand()?;
-                        }
-                        self.fold(OpIndex(index), &op, now)?;
-                    }
-                    index += 1;
-                }
-                Record::Signature { log, seq, hash, signature } => self.restore_signature(log, seq, &hash, signature)?,
-            }
-        }
-        if !judged {
-            self.resume(folded_ops, now)?;
-        }
-        self.settle()?;
-        self.durable = self.store.op_count();
-        Ok(())
+        self.nodes.finish_save(saved);
+        self.logs.finish_save(saved);
+        self.tree.finish_save(saved);
+        self.text_lens.finish_save(saved);
     }
 
-    /// Back to what an empty workspace has.
-    fn forget_state(&mut self) {
-        self.clocks = Clocks::default();
-        self.tree = Tree::new();
-        self.nodes = NodeTable::default();
-        self.text_lens = TextLens::default();
-        self.unfolded.clear();
-        self.node_sum = Sum::default();
-        self.order_digests.clear();
-    }
-
-    fn take_rest(&mut self, rest: Rest) -> Result<(), StoreError> {
-        self.clocks = rest.clocks;
-        self.tree = Tree::from_snapshot(rest.tree);
-        self.tree.take_changed();
-        let lens = rest.text_lens.chunks_exact(4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-        self.text_lens = TextLens::from_raw(lens.collect());
-        self.unfolded = rest.unfolded.into_iter().collect();
-        self.node_sum = Sum::from_bytes(&array(&rest.node_sum)?);
-        self.order_digests = rest
-            .orders
-            .into_iter()
-            .map(|(parent, digest)| Ok((parent, array(&digest)?)))
-            .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
-        for id in self.store.node_ids()? {
-            let bytes = self.store.node(&id)?.unwrap_or_default();
-            let record: NodeRecord = ciborium::from_reader(bytes.as_slice()).map_err(|error| corrupt("a node's state", &error))?;
-            let digest = record.digest.map(|digest| array(&digest)).transpose()?;
-            self.nodes.insert(id, record.state, digest);
+    /// Ids, facts, and the digests of the order below each node.
+    fn directory_chunk(&self, number: u32) -> Vec<u8> {
+        let mut out = Vec::with_capacity(20 * super::nodes::DIRECTORY_CHUNK);
+        let first = number * super::nodes::DIRECTORY_CHUNK as u32;
+        for (slot, (id, facts)) in (first..).zip(self.nodes.chunk(number)) {
+            let order = self.orders.by_node.get(&slot);
+            out.push(facts.0 | if order.is_some() { HAS_ORDER } else { 0 });
+            put_node_id(&mut out, id);
+            out.extend(order.into_iter().flatten());
         }
-        Ok(())
-    }
-
-    /// Puts a stored operation back into its log, and into the membership graph. Answers whether that can change what other
-    /// operations are worth.
-    fn restore_op(&mut self, index: OpIndex, op: &Op) -> Result<bool, StoreError> {
-        let (log, seq) = (op.header.log, op.header.seq);
-        let (branch, split) = self.find_place(op)?;
-        let was_forked = self.logs.get(&log).is_some_and(Log::is_forked);
-        let branch = self.logs.entry(log).append(branch, seq - 1, (index, op.hash), split);
-        let own = [op.hash];
-        let mut heads = op.header.cut.as_deref();
-        if op.header.kind == OpType::Workspace {
-            self.restore_membership(index, op)?;
-            heads = Some(&own);
-        }
-        if let Some(heads) = heads {
-            let cut = self.membership.cut(heads, on_path_of!(self));
-            let cut = cut.map_err(|missing| corrupt("a log", &format!("membership operation {} is missing", missing.short())))?;
-            self.note_cut(log, branch, seq, cut);
-        }
-        let is_forked = self.logs.get(&log).is_some_and(Log::is_forked);
-        let forked = is_forked && (!was_forked || self.membership.has_removals());
-        Ok(forked || op.header.kind == OpType::Workspace)
-    }
-
-    /// The branch a stored operation continues, and where that branch must be split.
-    fn find_place(&self, op: &Op) -> Result<(usize, Option<Split>), StoreError> {
-        let Some(log) = self.logs.get(&op.header.log) else { return Ok((0, None)) };
-        let after = op.header.seq - 1;
-        let mut found = None;
-        if let Some(previous) = op.header.previous {
-            found = log.find(after, &previous, |index| self.store.op(index).map(|op| op.hash))?;
-        }
-        let branch = found.unwrap_or(0);
-        let next = log.branches()[branch].get(op.header.seq);
-        Ok((branch, next.map(|next| Split { last: op.header.previous, next: self.hash_of(next) })))
-    }
-
-    fn restore_membership(&mut self, index: OpIndex, op: &Op) -> Result<(), StoreError> {
-        let payload = op.decode_payload().map_err(|error| corrupt("a workspace operation", &error))?;
-        let Some(action) = payload.action else { return Ok(()) };
-        let mut parents: Vec<OpHash> = Vec::new();
-        for parent in &op.header.parents {
-            parents.push(match parent {
-                ParentRef::Other(hash) => *hash,
-                ParentRef::Own(distance) => {
-                    let found = self.graph().own(index, op, *distance);
-                    self.hash_of(found.ok_or_else(|| corrupt("a workspace operation", &"its parent is missing"))?)
-                }
-            });
-        }
-        let result = self.membership.insert(op, *action, &parents, on_path_of!(self));
-        result.map_err(|error| corrupt("a workspace operation", &error))
-    }
-
-    fn restore_signature(&mut self, log: LogId, seq: u64, hash: &OpHash, signature: Signature) -> Result<(), StoreError> {
-        let Some(entry) = self.logs.get(&log) else { return Ok(()) };
-        if let Some(branch) = entry.find(seq, hash, |index| self.store.op(index).map(|op| op.hash))? {
-            self.logs.entry(log).branches_mut()[branch].signatures.insert(seq, signature);
-        }
-        Ok(())
-    }
-
-    /// Takes up work where the checkpoint left it: everything before it is back in its log, and the state loaded knows what of that
-    /// has an effect.
-    fn resume(&mut self, folded_ops: u32, now: Timestamp) -> Result<(), StoreError> {
-        self.membership.reevaluate(on_path_of!(self));
-        self.text_strategy = self.membership.only_text_strategy();
-        self.live_text_strategy = self.text_strategy.unwrap_or_else(|| self.membership.policy().concurrent_edit);
-        let branches: Vec<(LogId, usize)> =
-            self.logs.iter().flat_map(|(id, log)| (0..log.branches().len()).map(move |branch| (*id, branch))).collect();
-        for (log, branch) in branches {
-            self.judge_branch(log, branch);
-        }
-        let waited: Vec<OpIndex> = self.unfolded.range(..OpIndex(folded_ops)).copied().collect();
-        for index in waited {
-            let op = self.store.op(index)?;
-            self.unfolded.remove(&index);
-            self.fold(index, &op, now)?;
-        }
-        Ok(())
+        out
     }
 }
 
-fn to_cbor<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
-    let mut bytes = Vec::new();
-    ciborium::into_writer(value, &mut bytes).map_err(|error| corrupt("derived state", &error))?;
-    Ok(bytes)
-}
-
-fn array(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
-    bytes.try_into().map_err(|_| corrupt("a checkpoint", &"a digest does not have 32 bytes"))
-}
-
-fn corrupt(place: &str, what: &dyn std::fmt::Display) -> StoreError {
-    StoreError::Corrupt { place: place.to_owned(), what: what.to_string() }
-}
+/// Beside a node's facts: the digest of the order below it follows.
+pub(crate) const HAS_ORDER: u8 = 128;

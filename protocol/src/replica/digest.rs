@@ -4,11 +4,14 @@
 //! whatever else there is (after Bellare and Micciancio, *A New Paradigm for Collision-free Hashing*, 1997). It finds
 //! divergence between honest devices; what is *held* is compared by the frontier's digest, which is an ordinary hash.
 
+use std::collections::BTreeMap;
+
 use super::Replica;
 use crate::crypto::Domain;
 use crate::ids::NodeId;
 use crate::log::Head;
 use crate::log::frontier::{self, FrontierEntry};
+use crate::lookup::LookupMap;
 use crate::store::{Store, StoreError};
 use crate::wire;
 
@@ -46,12 +49,21 @@ impl Sum {
     }
 }
 
+/// Digests of the order below each parent, as of the last time the state digest was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Orders {
+    /// By the parent's number; they are kept with the directory of nodes.
+    pub(crate) by_node: LookupMap<u32, [u8; 32]>,
+    /// Of the top level, and of parents nothing else is known of.
+    pub(crate) loose: BTreeMap<Option<NodeId>, [u8; 32]>,
+}
+
 impl<S: Store> Replica<S> {
     /// The digest of all state. Two replicas that hold the same operations, none of them held back, have the same.
     pub fn state_digest(&mut self) -> [u8; 32] {
         for slot in self.nodes.take_digest_dirty() {
-            let entry = self.nodes.get(slot);
-            let digest = entry.state.digest(&entry.id, |index| self.hash_of(index));
+            let Some(resident) = self.nodes.resident(slot) else { continue };
+            let digest = resident.state.digest(self.nodes.id(slot), |index| self.hash_of(index));
             self.node_sum.add(&digest);
             if let Some(before) = self.nodes.set_digest(slot, digest) {
                 self.node_sum.remove(&before);
@@ -60,11 +72,24 @@ impl<S: Store> Replica<S> {
         for parent in std::mem::take(&mut self.order_dirty) {
             let digest = self.order_digest(parent.as_ref());
             self.node_sum.add(&digest);
-            if let Some(before) = self.order_digests.insert(parent, digest) {
-                self.node_sum.remove(&before);
-            }
+            let before = self.set_order_digest(parent, digest);
+            self.node_sum.remove(&before);
         }
         self.node_sum.bytes()
+    }
+
+    /// Keeps the digest of a parent's order; answers what it was. Zero stands for an empty list.
+    fn set_order_digest(&mut self, parent: Option<NodeId>, digest: [u8; 32]) -> [u8; 32] {
+        let loose = self.orders.loose.remove(&parent);
+        let before = match parent.as_ref().and_then(|parent| self.nodes.find(parent)) {
+            Some(slot) => {
+                self.nodes.mark_chunk(slot);
+                if digest == [0; 32] { self.orders.by_node.remove(&slot) } else { self.orders.by_node.insert(slot, digest) }
+            }
+            None if digest == [0; 32] => None,
+            None => self.orders.loose.insert(parent, digest),
+        };
+        before.or(loose).unwrap_or_default()
     }
 
     fn order_digest(&self, parent: Option<&NodeId>) -> [u8; 32] {
@@ -109,7 +134,7 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store fails.
     pub fn take_changed(&mut self) -> Result<Vec<NodeId>, StoreError> {
-        let mut ids: Vec<NodeId> = self.nodes.take_changed().into_iter().map(|slot| self.nodes.get(slot).id.clone()).collect();
+        let mut ids: Vec<NodeId> = self.nodes.take_changed().into_iter().map(|slot| self.nodes.id(slot).clone()).collect();
         ids.sort_unstable();
         Ok(ids)
     }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::nodes::Slot;
+use super::nodes::Resident;
 use super::{OPEN_TEXTS_MAX, Replica};
 use crate::clock::{AHEAD_MS_MAX, Timestamp};
 use crate::fold::step::{Incoming, may_stand};
-use crate::fold::{Context, NodeState};
+use crate::fold::{Context, NodeHead, NodeState};
 use crate::graph::{Graph, Parents};
 use crate::ids::{NodeId, OpHash};
 use crate::mutant::{self, Mutant};
@@ -99,32 +99,26 @@ impl<S: Store> Replica<S> {
 
     fn fold_ready(&mut self, index: OpIndex, op: &Arc<Op>) -> Result<Folded, StoreError> {
         let Some(node) = &op.header.node else { return Ok(Folded::Done) };
-        let slot = self.node_slot(node)?;
-        match self.resolve_parents(index, op, slot)? {
+        let slot = self.nodes.find_or_insert(node);
+        // An error leaves the state out, and the replica is dropped after one.
+        let resident = self.nodes.take(&self.store, slot)?;
+        match self.resolve_parents(index, op, resident.state.heads())? {
             Ok(parents) => {
-                self.fold_into(slot, index, op, parents)?;
-                Ok(Folded::Done)
+                self.fold_into(slot, resident, (index, op), parents)?;
+                return Ok(Folded::Done);
             }
-            Err(_) if mutant::is(Mutant::LostWaiting) => Ok(Folded::Waiting),
+            Err(_) if mutant::is(Mutant::LostWaiting) => {}
             Err(missing) => {
                 self.unfolded.insert(index);
                 self.waiting.entry(missing).or_default().push(index);
-                Ok(Folded::Waiting)
             }
         }
-    }
-
-    /// The slot of a node: in memory, from the last checkpoint, or new.
-    pub(crate) fn node_slot(&mut self, id: &NodeId) -> Result<u32, StoreError> {
-        if let Some(slot) = self.nodes.find(id) {
-            return Ok(slot);
-        }
-        Ok(self.nodes.find_or_insert(id))
+        self.nodes.put_back(slot, resident);
+        Ok(Folded::Waiting)
     }
 
     /// The parents in the store, all folded; or the hash of one that is not.
-    fn resolve_parents(&self, index: OpIndex, op: &Op, slot: u32) -> Result<Result<Parents, OpHash>, StoreError> {
-        let heads = self.nodes.get(slot).state.heads();
+    fn resolve_parents(&self, index: OpIndex, op: &Op, heads: &[NodeHead]) -> Result<Result<Parents, OpHash>, StoreError> {
         let mut parents = Parents::new();
         let named = if mutant::is(Mutant::ForgottenParent) { 1 } else { op.header.parents.len() };
         for parent in op.header.parents.iter().take(named) {
@@ -153,27 +147,32 @@ impl<S: Store> Replica<S> {
     }
 
     /// Applies an operation to its node.
-    pub(crate) fn fold_into(&mut self, slot: u32, index: OpIndex, op: &Arc<Op>, parents: Parents) -> Result<(), StoreError> {
-        let state = &self.nodes.get(slot).state;
-        let after_all = state.heads.iter().all(|head| parents.contains(&head.op));
-        let effective = self.is_effective(index, op, state, &parents)?;
+    fn fold_into(
+        &mut self,
+        slot: u32,
+        mut resident: Box<Resident>,
+        (index, op): (OpIndex, &Arc<Op>),
+        parents: Parents,
+    ) -> Result<(), StoreError> {
+        let after_all = resident.state.heads.iter().all(|head| parents.contains(&head.op));
+        let effective = self.is_effective(index, op, &resident.state, &parents)?;
         let incoming = Incoming { index, op: Arc::clone(op), parents, after_all, effective };
         let mut open = self.open_texts.remove(&slot);
-        let entry: &mut Slot = self.nodes.get_mut(slot);
+        let state = resident.edit();
         if after_all {
-            entry.state.close_text(&context!(self), &mut open)?;
+            state.close_text(&context!(self), &mut open)?;
         }
-        self.text_lens.set(index, after_all.then_some(entry.state.chars));
-        let applied = entry.state.apply(&context!(self), &incoming, &mut open)?;
-        let node = entry.id.clone();
+        self.text_lens.set(index, after_all.then_some(state.chars));
+        let applied = state.apply(&context!(self), &incoming, &mut open)?;
+        self.nodes.put(slot, resident);
         if applied.text_pending {
             self.texts_pending.insert(slot);
         }
         if let Some(open) = open {
             self.open_texts.insert(slot, open);
         }
-        if let Some(place) = applied.payload.and_then(|payload| payload.place) {
-            let placement = self.placement(index, op, node, &place);
+        if let (Some(place), Some(node)) = (applied.payload.and_then(|payload| payload.place), &op.header.node) {
+            let placement = self.placement(index, op, node.clone(), &place);
             self.placements.push(placement);
         }
         Ok(())
@@ -211,11 +210,12 @@ impl<S: Store> Replica<S> {
     pub(crate) fn settle(&mut self) -> Result<(), StoreError> {
         for slot in std::mem::take(&mut self.texts_pending) {
             let mut open = self.open_texts.remove(&slot);
-            let entry = self.nodes.get_mut(slot);
-            entry.state.merge_text(&context!(self), &mut open)?;
-            if let Some(open) = open.filter(|_| self.nodes.get(slot).state.heads.len() > 1) {
+            let mut resident = self.nodes.take(&self.store, slot)?;
+            resident.edit().merge_text(&context!(self), &mut open)?;
+            if let Some(open) = open.filter(|_| resident.state.heads.len() > 1) {
                 self.open_texts.insert(slot, open);
             }
+            self.nodes.put(slot, resident);
         }
         if self.open_texts.len() > OPEN_TEXTS_MAX {
             self.open_texts.clear();
@@ -240,7 +240,8 @@ impl<S: Store> Replica<S> {
 
     /// Folds a node anew from all its operations: what had an effect may not have one any more, or the other way round.
     pub(crate) fn refold(&mut self, slot: u32) -> Result<(), StoreError> {
-        let heads = self.nodes.get(slot).state.head_indices();
+        let mut resident = self.nodes.take(&self.store, slot)?;
+        let heads = resident.state.head_indices();
         let window = self.graph().window(&heads, |_| false)?;
         let hashes: Vec<OpHash> = window.ops.iter().map(|entry| entry.op.hash).collect();
         self.tree.remove_batch(&hashes);
@@ -248,10 +249,12 @@ impl<S: Store> Replica<S> {
         self.open_texts.remove(&slot);
         self.texts_pending.remove(&slot);
         self.placements.retain(|placement| !hashes.contains(&placement.stamp.hash));
-        self.nodes.get_mut(slot).state = NodeState::default();
+        *resident.edit() = NodeState::default();
+        self.nodes.put(slot, resident);
         for entry in &window.ops {
             let parents = entry.parents.iter().map(|place| window.ops[*place].index).collect();
-            self.fold_into(slot, entry.index, &entry.op, parents)?;
+            let resident = self.nodes.take(&self.store, slot)?;
+            self.fold_into(slot, resident, (entry.index, &entry.op), parents)?;
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use super::fold_op::Folded;
 use super::standing::on_path_of;
 use crate::clock::Timestamp;
 use crate::ids::{LogId, NodeId, OpHash};
-use crate::log::{Log, Split};
-use crate::membership::{CutId, Membership, Unauthorised};
+use crate::log::{Appended, Log, Split};
+use crate::membership::{CutId, Role, Unauthorised};
 use crate::mutant::{self, Mutant};
 use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Resolve, Segment};
 use crate::op::{Op, OpType, ParentRef, PayloadError};
@@ -234,7 +234,8 @@ impl<S: Store> Replica<S> {
             }
             let current = cut.ok_or(Refusal::NoCut { log, seq })?;
             if op.header.kind != OpType::Workspace && checked != Some(current) {
-                check_writer(&self.membership, current, log)?;
+                let role = self.membership.role_at(current, &log.device, on_path_of!(self));
+                check_writer(role, log)?;
                 checked = Some(current);
             }
             cuts.push(current);
@@ -298,11 +299,11 @@ impl<S: Store> Replica<S> {
         self.store.append(group)?;
         let (mut branch, mut after, mut split) = (placed.branch, placed.after, placed.split);
         for ((index, op), cut) in stored.iter().zip(cuts) {
-            branch = self.logs.entry(placed.log).append(branch, after, (*index, op.hash), split.take());
+            branch = self.logs.entry(placed.log).append(branch, after, Appended::of(*index, op), split.take());
             after = op.header.seq;
             self.note_cut(placed.log, branch, after, *cut);
         }
-        self.logs.entry(placed.log).branches_mut()[branch].signatures.insert(signed.0, segment.signature);
+        self.logs.entry(placed.log).branches_mut()[branch].sign(signed.0, segment.signature);
         ingested.stored = stored.len() as u32;
         ingested.forked = !was_forked && self.logs.get(&placed.log).is_some_and(Log::is_forked);
         // What a removal covers of a forked log depends on which of its branches are held.
@@ -343,13 +344,13 @@ impl<S: Store> Resolve for Replica<S> {
         let begins = |hash: &OpHash| hash.0[..PREFIX_BYTES] == *prefix;
         let Some(node) = node else { return self.membership.heads().iter().copied().find(begins) };
         let slot = self.nodes.find(node)?;
-        self.graph().recent(&self.nodes.get(slot).state.head_indices(), RECENT_MAX).ok()?.into_iter().find(begins)
+        self.graph().recent(&self.nodes.read(&self.store, slot).ok()?.head_indices(), RECENT_MAX).ok()?.into_iter().find(begins)
     }
 }
 
-/// Whether a device may write nodes under a cut.
-fn check_writer(membership: &Membership, cut: CutId, log: LogId) -> Result<(), IngestError> {
-    match membership.role_at(cut, &log.device) {
+/// Whether a device of this role may write nodes.
+fn check_writer(role: Option<Role>, log: LogId) -> Result<(), IngestError> {
+    match role {
         _ if mutant::is(Mutant::NoMembershipCheck) => Ok(()),
         Some(role) if role.can_write() => Ok(()),
         Some(role) => Err(Refusal::Unauthorised(Unauthorised::Role { device: log.device, role, what: "writing nodes" }).into()),

@@ -1,12 +1,14 @@
 //! What applications ask: nodes as they are and were, their history, their conflicts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Replica;
 use super::fold_op::context;
+use super::nodes::Facts;
 use super::write::WriteError;
 use crate::clock::Timestamp;
 use crate::conflict::{Conflict, ConflictType, NodeConflict, ResolutionStrategy, detect};
@@ -72,14 +74,17 @@ pub struct HistoryEntry {
 
 impl<S: Store> Replica<S> {
     /// A node's state.
-    pub fn node(&self, id: &NodeId) -> Option<&NodeState> {
-        let slot = self.nodes.find(id)?;
-        Some(&self.nodes.get(slot).state).filter(|state| state.exists())
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn node(&self, id: &NodeId) -> Result<Option<Arc<NodeState>>, StoreError> {
+        let slot = self.nodes.find(id).filter(|slot| self.nodes.facts(*slot).exists());
+        slot.map(|slot| self.nodes.read(&self.store, slot)).transpose()
     }
 
     /// The ids of all nodes that exist, deleted ones included, ascending.
     pub fn node_ids(&self) -> Vec<NodeId> {
-        let mut ids: Vec<NodeId> = self.nodes.iter().filter(|(_, slot)| slot.state.exists()).map(|(_, slot)| slot.id.clone()).collect();
+        let mut ids: Vec<NodeId> = self.nodes.iter().filter(|(_, _, facts)| facts.exists()).map(|(_, id, _)| id.clone()).collect();
         ids.sort_unstable();
         ids
     }
@@ -89,9 +94,9 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When it is not there.
     pub fn view(&self, id: &NodeId) -> Result<NodeView, WriteError> {
-        let slot = self.existing(id)?;
-        let open = self.conflicts_of(id)?.iter().filter(|found| found.conflict.is_open()).count();
-        Ok(NodeView { open_conflicts: open, ..self.view_of(id, &self.nodes.get(slot).state) })
+        let state = self.nodes.read(&self.store, self.existing(id)?)?;
+        let open = self.conflicts_in(id, &state)?.iter().filter(|found| found.conflict.is_open()).count();
+        Ok(NodeView { open_conflicts: open, ..self.view_of(id, &state) })
     }
 
     fn view_of(&self, id: &NodeId, state: &NodeState) -> NodeView {
@@ -218,7 +223,7 @@ impl<S: Store> Replica<S> {
             }
             lens.set(entry.index, after_all.then_some(state.chars));
             let context = Context { text_lens: &lens, ..context!(self) };
-            let op = std::sync::Arc::clone(&entry.op);
+            let op = Arc::clone(&entry.op);
             state.apply(&context, &Incoming { index: entry.index, op, parents, after_all, effective }, &mut open)?;
         }
         let context = Context { text_lens: &lens, ..context!(self) };
@@ -232,7 +237,7 @@ impl<S: Store> Replica<S> {
     /// When the node is not there.
     pub fn history(&self, id: &NodeId) -> Result<Vec<HistoryEntry>, WriteError> {
         let slot = self.existing(id)?;
-        let window = self.graph().window(&self.nodes.get(slot).state.head_indices(), |_| false)?;
+        let window = self.graph().window(&self.nodes.read(&self.store, slot)?.head_indices(), |_| false)?;
         let context = context!(self);
         let entry = |place: usize| -> Result<HistoryEntry, StoreError> {
             let found = &window.ops[place];
@@ -267,8 +272,13 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store fails.
     pub fn conflicts_of(&self, id: &NodeId) -> Result<Vec<NodeConflict>, StoreError> {
-        let Some(slot) = self.nodes.find(id) else { return Ok(Vec::new()) };
-        let state = &self.nodes.get(slot).state;
+        match self.nodes.find(id) {
+            Some(slot) => self.conflicts_in(id, &*self.nodes.read(&self.store, slot)?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn conflicts_in(&self, id: &NodeId, state: &NodeState) -> Result<Vec<NodeConflict>, StoreError> {
         let wrap = |conflict: Conflict, live| NodeConflict { node: id.clone(), conflict, live };
         let mut found: BTreeMap<_, _> = state.conflicts().map(|conflict| (conflict.id, wrap(conflict, false))).collect();
         if state.heads.len() > 1 {
@@ -285,34 +295,35 @@ impl<S: Store> Replica<S> {
     /// When the store fails.
     pub fn conflicts(&self) -> Result<Vec<NodeConflict>, StoreError> {
         let mut found = Vec::new();
-        for (_, slot) in self.nodes.iter() {
-            if slot.state.exists() && (slot.state.heads.len() > 1 || !slot.state.conflicts.is_empty()) {
-                found.extend(self.conflicts_of(&slot.id)?);
-            }
+        for (slot, id, _) in self.nodes.iter().filter(|(_, _, facts)| facts.exists() && (facts.is_apart() || facts.has_conflicts())) {
+            found.extend(self.conflicts_in(id, &*self.nodes.read(&self.store, slot)?)?);
         }
-        found.extend(self.skipped_moves());
+        found.extend(self.skipped_moves()?);
         found.sort_by(|a, b| (&a.node, a.conflict.id).cmp(&(&b.node, b.conflict.id)));
         Ok(found)
     }
 
     /// Moves that would have closed a cycle when their turn came, as conflicts of the nodes they were to move.
-    pub(crate) fn skipped_moves(&self) -> impl Iterator<Item = NodeConflict> + '_ {
-        self.tree.skipped().filter_map(|skipped| {
-            let state = self.node(&skipped.node)?;
+    pub(crate) fn skipped_moves(&self) -> Result<Vec<NodeConflict>, StoreError> {
+        let mut found = Vec::new();
+        for skipped in self.tree.skipped() {
+            let Some(state) = self.node(&skipped.node)? else { continue };
             let kind = ConflictType::MoveConflict;
             let conflict = Conflict::new(kind, "place".into(), vec![skipped.stamp.hash], ResolutionStrategy::LastWriteWins);
-            Some(NodeConflict { node: skipped.node, conflict: state.with_status(conflict), live: false })
-        })
+            found.push(NodeConflict { node: skipped.node, conflict: state.with_status(conflict), live: false });
+        }
+        Ok(found)
     }
 
     /// Deleted nodes that have a living one below them: shown as placeholders, so that nothing becomes unreachable.
     pub fn placeholders(&self) -> BTreeSet<NodeId> {
         let policy = self.membership.policy();
         let mut shown = BTreeSet::new();
-        for (_, slot) in self.nodes.iter().filter(|(_, slot)| slot.state.exists() && !slot.state.is_deleted(&policy)) {
-            let mut at = self.tree.parent(&slot.id).flatten();
+        let lives = |facts: Facts| facts.exists() && !facts.is_deleted(&policy);
+        for (_, id, _) in self.nodes.iter().filter(|(_, _, facts)| lives(*facts)) {
+            let mut at = self.tree.parent(id).flatten();
             while let Some(parent) = at {
-                let living = self.node(&parent).is_some_and(|state| !state.is_deleted(&policy));
+                let living = self.nodes.find(&parent).is_some_and(|slot| lives(self.nodes.facts(slot)));
                 if !living && !shown.insert(parent.clone()) {
                     break;
                 }
@@ -326,7 +337,7 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn attachment(&self, op: OpIndex) -> Result<Option<std::sync::Arc<[u8]>>, StoreError> {
+    pub fn attachment(&self, op: OpIndex) -> Result<Option<Arc<[u8]>>, StoreError> {
         Ok(self.store.op(op)?.attachment.clone())
     }
 
@@ -339,7 +350,7 @@ impl<S: Store> Replica<S> {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn op(&self, hash: &OpHash) -> Result<Option<std::sync::Arc<crate::op::Op>>, StoreError> {
+    pub fn op(&self, hash: &OpHash) -> Result<Option<Arc<crate::op::Op>>, StoreError> {
         self.store.find(hash)?.map(|index| self.store.op(index)).transpose()
     }
 }
@@ -352,13 +363,14 @@ impl<S: Store> Replica<S> {
     /// When the store fails.
     pub fn audit(&self) -> Result<Vec<NodeId>, StoreError> {
         let mut differing = Vec::new();
-        for (_, slot) in self.nodes.iter() {
-            let anew = self.state_at(&slot.state.head_indices())?;
+        for (slot, id, _) in self.nodes.iter() {
+            let state = self.nodes.read(&self.store, slot)?;
+            let anew = self.state_at(&state.head_indices())?;
             let hash_of = |index| self.hash_of(index);
             let strategy = self.text_strategy.unwrap_or(self.live_text_strategy);
-            let text = text_strategy::text_at(&context!(self), &slot.state.head_indices(), strategy)?.text;
-            if anew.digest(&slot.id, hash_of) != slot.state.digest(&slot.id, hash_of) || text != slot.state.text {
-                differing.push(slot.id.clone());
+            let text = text_strategy::text_at(&context!(self), &state.head_indices(), strategy)?.text;
+            if anew.digest(id, hash_of) != state.digest(id, hash_of) || text != state.text {
+                differing.push(id.clone());
             }
         }
         differing.sort_unstable();

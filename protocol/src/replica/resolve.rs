@@ -52,14 +52,14 @@ impl<S: Store> Replica<S> {
     pub fn conflict(&self, node: &NodeId, id: ConflictId) -> Result<Conflict, WriteError> {
         self.existing(node)?;
         let mut conflicts = self.conflicts_of(node)?;
-        conflicts.extend(self.skipped_moves().filter(|skipped| skipped.node == *node));
+        conflicts.extend(self.skipped_moves()?.into_iter().filter(|skipped| skipped.node == *node));
         let found = conflicts.into_iter().map(|found| found.conflict).find(|conflict| conflict.id == id);
         found.ok_or_else(|| WriteError::UnknownConflict { node: node.clone(), conflict: id })
     }
 
     fn resolve_text(&mut self, now: Timestamp, node: &NodeId, text: &str, resolves: Payload) -> Result<OpHash, WriteError> {
         let slot = self.existing(node)?;
-        match DeltaCompressor::default().change(&self.nodes.get(slot).state.text, text) {
+        match DeltaCompressor::default().change(&self.nodes.read(&self.store, slot)?.text, text) {
             Some(change) => self.write_text(now, node, change, resolves),
             None => self.write(now, Draft::on(node, OpType::Update, resolves)),
         }
@@ -104,7 +104,7 @@ impl<S: Store> Replica<S> {
     /// A text change that sets a node's content to `text`, for previews.
     pub fn preview_change(&self, node: &NodeId, text: &str) -> Result<Option<TextChange>, WriteError> {
         let slot = self.existing(node)?;
-        Ok(DeltaCompressor::default().change(&self.nodes.get(slot).state.text, text))
+        Ok(DeltaCompressor::default().change(&self.nodes.read(&self.store, slot)?.text, text))
     }
 }
 

@@ -92,7 +92,7 @@ impl<S: Store> Replica<S> {
             return Ok(());
         }
         self.live_text_strategy = live;
-        let apart: Vec<u32> = self.nodes.iter().filter(|(_, slot)| slot.state.heads().len() > 1).map(|(slot, _)| slot).collect();
+        let apart: Vec<u32> = self.nodes.iter().filter(|(_, _, facts)| facts.is_apart()).map(|(slot, ..)| slot).collect();
         for slot in apart {
             self.open_texts.insert(slot, Box::new(crate::fold::text::OpenText::Whole));
             self.texts_pending.insert(slot);

@@ -22,14 +22,26 @@ pub struct Founding {
     pub secret: [u8; 32],
 }
 
+impl Founding {
+    /// The id that the workspace will have when [`Replica::found`] is called with the same arguments: a driver that keeps each workspace
+    /// in a folder of its own needs the name first.
+    pub fn workspace_id(&self, author: &Author, certificate: Certificate, now: Timestamp) -> WorkspaceId {
+        WorkspaceId(genesis_hash(author, &self.payload(certificate), now).0)
+    }
+
+    fn payload(&self, certificate: Certificate) -> Payload {
+        let Self { name, policy, secret } = self.clone();
+        Payload { action: Some(Box::new(WorkspaceAction::Genesis { name, certificate, policy, secret })), ..Payload::default() }
+    }
+}
+
 impl<S: Store> Replica<S> {
     /// Founds a workspace: the author's user, certified by `certificate`, becomes its owner.
     ///
     /// # Errors
     /// When the certificate is not for this device, or storage fails.
     pub fn found(store: S, author: Author, certificate: Certificate, founding: Founding, now: Timestamp) -> Result<Self, WriteError> {
-        let action = WorkspaceAction::Genesis { name: founding.name, certificate, policy: founding.policy, secret: founding.secret };
-        let payload = Payload { action: Some(Box::new(action)), ..Payload::default() };
+        let payload = founding.payload(certificate);
         let workspace = genesis_hash(&author, &payload, now);
         let mut replica = Self::open(WorkspaceId(workspace.0), store, Some(author), now)?;
         replica.write(now, Draft { kind: OpType::Workspace, node: None, payload, attachment: None })?;

@@ -11,7 +11,7 @@ use crate::clock::{AHEAD_MS_MAX, Stamp, Timestamp};
 use crate::conflict::Policy;
 use crate::delta::{DeltaCompressor, TextChange};
 use crate::ids::{ConflictId, LogId, NodeId, OpHash};
-use crate::log::Head;
+use crate::log::{Appended, Head};
 use crate::op::json;
 use crate::op::payload::{EDITS_MAX, LIST_MAX, NAME_BYTES_MAX};
 use crate::op::{
@@ -153,8 +153,8 @@ impl<S: Store> Replica<S> {
     pub fn create(&mut self, now: Timestamp, new: NewNode) -> Result<OpHash, WriteError> {
         let policy = self.membership.policy();
         if let Some(slot) = self.nodes.find(&new.id) {
-            let state = &self.nodes.get(slot).state;
-            if state.exists() && !state.is_deleted(&policy) {
+            let facts = self.nodes.facts(slot);
+            if facts.exists() && !facts.is_deleted(&policy) {
                 return Err(WriteError::Exists(new.id));
             }
         }
@@ -188,7 +188,7 @@ impl<S: Store> Replica<S> {
     /// When the node is not there or the edits do not fit its text.
     pub fn edit_text(&mut self, now: Timestamp, id: &NodeId, patches: Vec<TextPatch>) -> Result<OpHash, WriteError> {
         let slot = self.existing(id)?;
-        let mut text = self.nodes.get(slot).state.text.clone();
+        let mut text = self.nodes.read(&self.store, slot)?.text.clone();
         apply_patches(&mut text, &patches).map_err(|_| WriteError::EditsDoNotFit(id.clone()))?;
         let payload = Payload { text: Some(TextChange::Edits(patches)), ..Payload::default() };
         self.write(now, Draft::on(id, OpType::Update, payload))
@@ -200,7 +200,7 @@ impl<S: Store> Replica<S> {
     /// When the node is not there.
     pub fn set_text(&mut self, now: Timestamp, id: &NodeId, text: &str) -> Result<Option<OpHash>, WriteError> {
         let slot = self.existing(id)?;
-        let change = DeltaCompressor::default().change(&self.nodes.get(slot).state.text, text);
+        let change = DeltaCompressor::default().change(&self.nodes.read(&self.store, slot)?.text, text);
         change.map(|change| self.write_text(now, id, change, Payload::default())).transpose()
     }
 
@@ -231,7 +231,7 @@ impl<S: Store> Replica<S> {
     fn append_chunks(&mut self, now: Timestamp, id: &NodeId, chunks: &[&str]) -> Result<(), WriteError> {
         for chunk in chunks {
             let slot = self.existing(id)?;
-            let patch = TextPatch::new(self.nodes.get(slot).state.chars, 0, *chunk);
+            let patch = TextPatch::new(self.nodes.read(&self.store, slot)?.chars, 0, *chunk);
             let payload = Payload { text: Some(TextChange::Edits(vec![patch])), ..Payload::default() };
             self.write(now, Draft::on(id, OpType::Update, payload))?;
         }
@@ -305,7 +305,7 @@ impl<S: Store> Replica<S> {
     /// When the node never was, or was deleted for good.
     pub fn restore_node(&mut self, now: Timestamp, id: &NodeId) -> Result<OpHash, WriteError> {
         let slot = self.existing(id)?;
-        if self.nodes.get(slot).state.is_hard_deleted(&self.membership.policy()) {
+        if self.nodes.read(&self.store, slot)?.is_hard_deleted(&self.membership.policy()) {
             return Err(WriteError::Invalid("the node was deleted for good"));
         }
         self.write(now, Draft::on(id, OpType::Update, Payload::default()))
@@ -322,7 +322,7 @@ impl<S: Store> Replica<S> {
         let note = EmbeddingNote {
             model: embedding.model.clone(),
             dimension: u32::try_from(embedding.vector.len()).unwrap_or(u32::MAX),
-            source: crate::fold::embedding::content_hash(&self.nodes.get(slot).state.text),
+            source: crate::fold::embedding::content_hash(&self.nodes.read(&self.store, slot)?.text),
         };
         let draft = Draft {
             attachment: Some(quantised.to_bytes().into()),
@@ -333,7 +333,7 @@ impl<S: Store> Replica<S> {
 
     /// The slot of a node that exists.
     pub(crate) fn existing(&self, id: &NodeId) -> Result<u32, WriteError> {
-        let slot = self.nodes.find(id).filter(|slot| self.nodes.get(*slot).state.exists());
+        let slot = self.nodes.find(id).filter(|slot| self.nodes.facts(*slot).exists());
         slot.ok_or_else(|| WriteError::UnknownNode(id.clone()))
     }
 
@@ -396,10 +396,10 @@ impl<S: Store> Replica<S> {
         let joins = matches!(draft.payload.action.as_deref(), Some(crate::membership::WorkspaceAction::Join { .. }));
         let device = author.key.device();
         let cut = self.membership.cut(&under, on_path_of!(self)).ok();
-        if joins || cut.and_then(|cut| self.membership.role_at(cut, &device)) != self.membership.role(&device) {
+        if joins || cut.and_then(|cut| self.membership.role_at(cut, &device, on_path_of!(self))) != self.membership.role(&device) {
             under = self.membership.heads().to_vec();
         }
-        let named = self.heads_to_name(draft.node.as_ref(), &under);
+        let named = self.heads_to_name(draft.node.as_ref(), &under)?;
         let (parents, latest) = self.parents_for(&named, log)?;
         let previous = self.logs.get(&log).and_then(|log| log.branches().last()).and_then(|branch| branch.last);
         let seq = self.next_seq(log);
@@ -439,7 +439,7 @@ impl<S: Store> Replica<S> {
         let cut = self.membership.cut(under, on_path_of!(self)).map_err(|_| WriteError::NotMember)?;
         let index = OpIndex(self.store.op_count());
         self.store.append(vec![Record::Op(Arc::clone(&op))])?;
-        let branch = self.logs.entry(log).append(0, seq - 1, (index, hash), None);
+        let branch = self.logs.entry(log).append(0, seq - 1, Appended::of(index, &op), None);
         self.note_cut(log, branch, seq, cut);
         if op.header.kind == OpType::Workspace {
             self.restand()?;
@@ -450,17 +450,17 @@ impl<S: Store> Replica<S> {
     }
 
     /// The heads a new operation names as parents: of its node, or of the membership graph; the latest ones when there are too many.
-    fn heads_to_name(&self, node: Option<&NodeId>, membership: &[OpHash]) -> Vec<Stamp> {
+    fn heads_to_name(&self, node: Option<&NodeId>, membership: &[OpHash]) -> Result<Vec<Stamp>, StoreError> {
         let mut heads: Vec<Stamp> = match node {
-            Some(node) => self
-                .nodes
-                .find(node)
-                .map_or_else(Vec::new, |slot| self.nodes.get(slot).state.heads().iter().map(|head| head.stamp).collect()),
+            Some(node) => match self.nodes.find(node) {
+                Some(slot) => self.nodes.read(&self.store, slot)?.heads().iter().map(|head| head.stamp).collect(),
+                None => Vec::new(),
+            },
             None => membership.iter().filter_map(|head| self.membership.stamp_of(head)).collect(),
         };
         heads.sort_unstable();
         heads.drain(..heads.len().saturating_sub(PARENTS_MAX));
-        heads
+        Ok(heads)
     }
 
     /// The parents as the header names them, and the greatest version among them.
@@ -502,7 +502,7 @@ impl<S: Store> Replica<S> {
     }
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), WriteError> {
+pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), WriteError> {
     if name.len() > NAME_BYTES_MAX {
         return Err(WriteError::TooLarge { what, found: name.len(), max: NAME_BYTES_MAX });
     }
@@ -512,7 +512,7 @@ fn check_name(what: &'static str, name: &str) -> Result<(), WriteError> {
     Ok(())
 }
 
-fn check_payload(payload: &Payload) -> Result<(), WriteError> {
+pub(super) fn check_payload(payload: &Payload) -> Result<(), WriteError> {
     if payload.metadata_too_deep() {
         return Err(WriteError::Invalid("metadata nests at most 16 deep"));
     }

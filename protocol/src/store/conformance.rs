@@ -8,15 +8,16 @@
 //! 2. replay gives every record in the order of appending, from any place, and nothing past the end;
 //! 3. an index that was never given out is [`StoreError::NoSuchOp`], not a panic and not somebody else's operation;
 //! 4. the greatest payload and attachment come back byte by byte, and so does an operation without its attachment;
-//! 5. a checkpoint holds all of it: its records, its rest, its nodes; a later one replaces what it names and keeps the other nodes;
-//! 6. after a crash everything synced is there, and of the rest a prefix; a checkpoint makes durable what it includes, and is
-//!    there whole or not at all.
+//! 5. a checkpoint holds all of it: its records, its nodes, its parts; a later one replaces what it names and keeps the rest, one
+//!    that is whole keeps nothing else; a saver works in another thread, and after the store is gone;
+//! 6. after a crash everything synced is there, and of the rest a prefix; a checkpoint is there whole or not at all.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{Checkpoint, MemoryStore, OpIndex, Record, Store, StoreError};
+use super::{Checkpoint, MemoryStore, OpIndex, PartKey, Record, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::crypto::Signature;
 use crate::ids::{DeviceId, LogId, NodeId, OpHash, WorkspaceId};
@@ -49,6 +50,7 @@ pub fn run<S: Store>(open: &mut dyn FnMut() -> S) {
     the_greatest_operation_fits(open());
     a_repeated_record_harms_nothing(open());
     checkpoints_are_whole(open());
+    savers_work_elsewhere(open());
 }
 
 /// Runs the suite of [`run`] and what must hold across power cuts.
@@ -68,7 +70,7 @@ fn an_empty_store_has_nothing<S: Store>(mut store: S) {
     assert_eq!((store.op_count(), store.record_count()), (0, 0), "a new store is empty");
     assert_eq!(took(store.find(&OpHash([9; 32])), "finding"), None, "a new store holds no operation");
     assert_eq!(took(store.checkpoint(), "reading the checkpoint"), None, "a new store has no checkpoint");
-    assert_eq!(took(store.node_ids(), "listing nodes"), Vec::new(), "a new store has no nodes");
+    assert_eq!(parts(&store), Vec::new(), "a new store has no parts");
     assert_eq!(took(store.node(&node(1)), "reading a node"), None, "a new store has no node");
     assert!(replayed(&store, 0).is_empty(), "a new store replays nothing");
     took(store.sync(), "syncing an empty store");
@@ -106,6 +108,15 @@ fn replay_keeps_order<S: Store>(mut store: S) {
         took(store.sync(), "syncing");
     }
     assert!(replayed(&store, u64::MAX).is_empty(), "nothing comes after the end");
+    for wanted in 1..records.len() {
+        let mut seen = Vec::new();
+        let each = &mut |record| {
+            seen.push(record);
+            if seen.len() == wanted { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        took(store.replay(1, each), "replaying a few");
+        assert_same(&seen, &records[1..records.len().min(1 + wanted)], "replay ends when it is told to");
+    }
 }
 
 fn unknown_indices_are_refused<S: Store>(mut store: S) {
@@ -145,21 +156,43 @@ fn a_repeated_record_harms_nothing<S: Store>(mut store: S) {
 
 fn checkpoints_are_whole<S: Store>(mut store: S) {
     history(4).into_iter().for_each(|record| append(&mut store, record));
-    let first = Checkpoint { records: 4, nodes: vec![(node(3), vec![3]), (node(1), vec![1; 70_000])], rest: vec![7; 100_000] };
-    took(store.save_checkpoint(first.clone()), "saving a checkpoint");
-    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some((4, first.rest)), "the first checkpoint");
-    assert_eq!(took(store.node_ids(), "listing nodes"), sorted(&[1, 3]), "node ids ascend");
+    let kept = [(node(3), vec![3]), (node(1), vec![1; 70_000])];
+    let first = [(1, vec![7; 100_000]), (1 << 40, vec![1]), (u64::MAX, Vec::new())];
+    save(&mut store, false, &kept, &first);
+    let saved = store.record_count();
+    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some(saved), "what the first checkpoint includes");
+    assert_eq!(parts(&store), first, "parts come ascending, empty ones too");
     assert_eq!(took(store.node(&node(1)), "reading a node"), Some(vec![1; 70_000]), "a node of the checkpoint");
     append(&mut store, Record::Op(op(3, 1)));
-    assert_eq!(took(store.node_ids(), "listing nodes"), sorted(&[1, 3]), "appending does not touch the checkpoint");
-    let second = Checkpoint { records: store.record_count(), nodes: vec![(node(2), Vec::new()), (node(3), vec![33])], rest: Vec::new() };
-    let records = second.records;
-    took(store.save_checkpoint(second), "saving a second checkpoint");
-    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some((records, Vec::new())), "the second checkpoint");
-    assert_eq!(took(store.node_ids(), "listing nodes"), sorted(&[1, 2, 3]), "nodes that it does not name stay");
+    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some(saved), "appending does not touch the checkpoint");
+    save(&mut store, false, &[(node(2), Vec::new()), (node(3), vec![33])], &[(1, vec![8]), (2, vec![2])]);
+    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some(store.record_count()), "what the second checkpoint includes");
+    let merged = [(1, vec![8]), (2, vec![2]), (1 << 40, vec![1]), (u64::MAX, Vec::new())];
+    assert_eq!(parts(&store), merged, "parts that it names are replaced, the others stay");
+    assert_eq!(took(store.node(&node(1)), "reading a node"), Some(vec![1; 70_000]), "nodes that it does not name stay");
     assert_eq!(took(store.node(&node(3)), "reading a node"), Some(vec![33]), "a node that it names is replaced");
     assert_eq!(took(store.node(&node(2)), "reading a node"), Some(Vec::new()), "an empty node is not a missing one");
     assert_eq!(took(store.node(&node(9)), "reading a node"), None, "a node in no checkpoint");
+    save(&mut store, true, &[(node(4), vec![4])], &[(5, vec![5])]);
+    assert_eq!(parts(&store), [(5, vec![5])], "of what was before one that is whole no part is left");
+    assert_eq!(took(store.node(&node(4)), "reading a node"), Some(vec![4]), "a node of one that is whole");
+    assert_eq!(took(store.node(&node(1)), "reading a node"), None, "of what was before one that is whole no node is left");
+}
+
+#[expect(clippy::disallowed_methods, reason = "the promise is about another thread")]
+fn savers_work_elsewhere<S: Store>(mut store: S) {
+    append(&mut store, Record::Op(op(1, 1)));
+    took(store.sync(), "syncing");
+    let mut saver = store.saver();
+    let checkpoint = Checkpoint { records: 1, whole: false, nodes: vec![(node(1), vec![1])], parts: vec![(PartKey(1), vec![1])] };
+    let elsewhere = std::thread::spawn(move || saver.save(checkpoint).map(|()| saver));
+    append(&mut store, Record::Op(op(1, 2)));
+    let Ok(saver) = elsewhere.join() else { panic!("a saver in another thread panicked") };
+    let mut saver = took(saver, "saving in another thread");
+    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some(1), "what was saved in another thread shows here");
+    assert_eq!(took(store.node(&node(1)), "reading a node"), Some(vec![1]), "its nodes too");
+    drop(store);
+    took(saver.save(Checkpoint { records: 1, ..Checkpoint::default() }), "saving after the store is gone");
 }
 
 fn what_was_synced_survives<S: Crashable>(open: &mut dyn FnMut() -> S) {
@@ -211,13 +244,14 @@ fn checkpoints_survive<S: Crashable>(open: &mut dyn FnMut() -> S) {
     let records = history(6);
     records.iter().cloned().for_each(|record| append(&mut store, record));
     let saved = store.record_count();
-    took(store.save_checkpoint(Checkpoint { records: saved, nodes: vec![(node(1), vec![1])], rest: vec![1] }), "saving a checkpoint");
+    save(&mut store, false, &[(node(1), vec![1])], &[(1, vec![1])]);
     append(&mut store, Record::Op(op(3, 1)));
     let store = store.crash(0);
-    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some((saved, vec![1])), "a saved checkpoint survives");
+    assert_eq!(took(store.checkpoint(), "reading the checkpoint"), Some(saved), "a saved checkpoint survives");
+    assert_eq!(parts(&store), [(1, vec![1])], "with its parts");
     assert_eq!(took(store.node(&node(1)), "reading a node"), Some(vec![1]), "with its nodes");
     let after = replayed(&store, 0);
-    assert!(after.len() as u64 >= saved, "a checkpoint makes durable what it includes");
+    assert!(after.len() as u64 >= saved, "what a checkpoint includes was durable before it");
     assert_same(&after[..records.len()], &records, "after a checkpoint and a crash");
 }
 
@@ -259,8 +293,28 @@ fn append<S: Store>(store: &mut S, record: Record) {
 
 fn replayed<S: Store>(store: &S, from: u64) -> Vec<Record> {
     let mut records = Vec::new();
-    took(store.replay(from, &mut |record| records.push(record)), "replaying");
+    let each = &mut |record| {
+        records.push(record);
+        ControlFlow::Continue(())
+    };
+    took(store.replay(from, each), "replaying");
     records
+}
+
+/// Saves a checkpoint of everything appended so far.
+fn save<S: Store>(store: &mut S, whole: bool, nodes: &[(NodeId, Vec<u8>)], parts: &[(u64, Vec<u8>)]) {
+    took(store.sync(), "syncing");
+    let parts = parts.iter().map(|(key, bytes)| (PartKey(*key), bytes.clone())).collect();
+    let mut nodes = nodes.to_vec();
+    nodes.sort_unstable();
+    let checkpoint = Checkpoint { records: store.record_count(), whole, nodes, parts };
+    took(store.saver().save(checkpoint), "saving a checkpoint");
+}
+
+fn parts<S: Store>(store: &S) -> Vec<(u64, Vec<u8>)> {
+    let mut parts = Vec::new();
+    took(store.parts(&mut |key, bytes| parts.push((key.0, bytes.to_vec()))), "reading the parts");
+    parts
 }
 
 fn assert_same(found: &[Record], expected: &[Record], when: &str) {
@@ -334,12 +388,6 @@ fn node(number: u64) -> NodeId {
         0 => NodeId::Uuid(uuid::Uuid::from_u128(number.into())),
         _ => NodeId::Text(format!("node {number}").into()),
     }
-}
-
-fn sorted(numbers: &[u64]) -> Vec<NodeId> {
-    let mut ids: Vec<NodeId> = numbers.iter().map(|number| node(*number)).collect();
-    ids.sort_unstable();
-    ids
 }
 
 #[cfg(test)]

@@ -1,14 +1,17 @@
 //! A store in memory: for tests, the simulator and benchmarks.
+#![expect(clippy::disallowed_types, reason = "a store is no state machine: its savers may work in another thread")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Checkpoint, OpIndex, Record, Store, StoreError};
+use super::{Checkpoint, OpIndex, PartKey, Record, Saver, Store, StoreError};
 use crate::ids::{NodeId, OpHash};
 use crate::lookup::LookupMap;
 use crate::op::Op;
 
 /// Keeps everything in memory. What was synced is remembered, so that a test can crash it ([`MemoryStore::crash`]).
+/// A clone is a copy: what is written to one does not show in the other.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     records: Vec<Stored>,
@@ -17,8 +20,44 @@ pub struct MemoryStore {
     /// Where each group of records ends.
     group_ends: Vec<usize>,
     synced: usize,
-    checkpoint: Option<(u64, Vec<u8>)>,
+    saved: Shelf,
+}
+
+/// The last checkpoint; shared with the store's savers.
+#[derive(Debug, Default)]
+struct Shelf(Arc<Mutex<Saved>>);
+
+#[derive(Clone, Debug, Default)]
+struct Saved {
+    records: Option<u64>,
     nodes: BTreeMap<NodeId, Vec<u8>>,
+    parts: BTreeMap<PartKey, Vec<u8>>,
+}
+
+impl Clone for Shelf {
+    fn clone(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.lock().clone())))
+    }
+}
+
+impl Shelf {
+    /// A saver changes it in one go, so that what a panicking one left is whole.
+    fn lock(&self) -> MutexGuard<'_, Saved> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Saver for Shelf {
+    fn save(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        let mut saved = self.lock();
+        if checkpoint.whole {
+            *saved = Saved::default();
+        }
+        saved.records = Some(checkpoint.records);
+        saved.nodes.extend(checkpoint.nodes);
+        saved.parts.extend(checkpoint.parts);
+        Ok(())
+    }
 }
 
 /// A record without a second copy of the operation.
@@ -47,11 +86,10 @@ impl MemoryStore {
         let left = whole.max(self.synced);
         let group_ends = self.group_ends.iter().copied().filter(|end| *end <= left).collect();
         let records: Vec<Record> = self.records[..left].iter().map(|stored| self.record(stored)).collect();
-        let checkpoint = self.checkpoint.take().filter(|(records, _)| *records <= left as u64);
-        let nodes = std::mem::take(&mut self.nodes);
+        let saved = std::mem::take(&mut self.saved);
         *self = Self::default();
-        if checkpoint.is_some() {
-            (self.checkpoint, self.nodes) = (checkpoint, nodes);
+        if saved.lock().records.is_some_and(|records| records <= left as u64) {
+            self.saved = saved.clone();
         }
         for record in records {
             self.push(record);
@@ -108,28 +146,27 @@ impl Store for MemoryStore {
         Ok(self.by_hash.get(hash).copied())
     }
 
-    fn replay(&self, from: u64, each: &mut dyn FnMut(Record)) -> Result<(), StoreError> {
+    fn replay(&self, from: u64, each: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), StoreError> {
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(self.records.len());
-        self.records[from..].iter().for_each(|stored| each(self.record(stored)));
+        let (ControlFlow::Continue(()) | ControlFlow::Break(())) =
+            self.records[from..].iter().try_for_each(|stored| each(self.record(stored)));
         Ok(())
     }
 
-    fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        self.sync()?;
-        self.nodes.extend(checkpoint.nodes);
-        self.checkpoint = Some((checkpoint.records, checkpoint.rest));
-        Ok(())
+    fn saver(&self) -> Box<dyn Saver> {
+        Box::new(Shelf(Arc::clone(&self.saved.0)))
     }
 
-    fn checkpoint(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
-        Ok(self.checkpoint.clone())
+    fn checkpoint(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.saved.lock().records)
+    }
+
+    fn parts(&self, each: &mut dyn FnMut(PartKey, &[u8])) -> Result<(), StoreError> {
+        self.saved.lock().parts.iter().for_each(|(key, bytes)| each(*key, bytes));
+        Ok(())
     }
 
     fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.nodes.get(id).cloned())
-    }
-
-    fn node_ids(&self) -> Result<Vec<NodeId>, StoreError> {
-        Ok(self.nodes.keys().cloned().collect())
+        Ok(self.saved.lock().nodes.get(id).cloned())
     }
 }

@@ -12,8 +12,10 @@ use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::Side;
+use super::rest::CHUNK;
 use crate::clock::{Stamp, Timestamp};
 use crate::ids::{NodeId, OpHash};
+use crate::marks::Marks;
 
 /// The number that stands for nothing: no place, no anchor, never placed.
 pub(super) const NONE: u32 = u32::MAX;
@@ -64,6 +66,8 @@ pub(super) struct Nodes {
     parents: Vec<u32>,
     /// How many children a node has now; [`CHILDREN_COUNTED_MAX`] and more are no longer counted.
     children: Vec<u8>,
+    /// Chunks of ids that the last checkpoint lacks.
+    pub(super) unsaved: Marks,
 }
 
 impl Nodes {
@@ -76,12 +80,22 @@ impl Nodes {
             states: vec![top],
             parents: vec![NONE],
             children: vec![CHILDREN_COUNTED_MAX],
+            unsaved: Marks::default(),
         }
     }
 
     /// How many ids were ever met.
     pub(super) fn len(&self) -> usize {
         self.states.len() - 1
+    }
+
+    pub(super) fn reserve(&mut self, additional: usize) {
+        let (uuids, texts) = (&self.uuids, &self.texts);
+        self.numbers.reserve(additional, |&node| hash_of(&id_at(uuids, texts, node)));
+        self.uuids.reserve_exact(additional);
+        self.states.reserve_exact(additional);
+        self.parents.reserve_exact(additional);
+        self.children.reserve_exact(additional);
     }
 
     pub(super) fn find(&self, id: &NodeId) -> Option<u32> {
@@ -101,6 +115,7 @@ impl Nodes {
                 self.texts.insert(node, Arc::clone(text));
             }
         }
+        self.unsaved.mark((node - 1) / CHUNK as u32);
         self.states.push(NodeState { winner: NONE, first: NONE, roots: NONE });
         self.parents.push(NONE);
         self.children.push(0);
@@ -210,6 +225,8 @@ pub(super) struct Operations {
     /// Apart from `places` because replaying reads those far oftener.
     pub(super) stamps: Vec<Stamp>,
     pub(super) places: Vec<Place>,
+    /// Chunks of operations that the last checkpoint lacks.
+    pub(super) unsaved: Marks,
 }
 
 impl Operations {
@@ -231,7 +248,13 @@ impl Operations {
         self.numbers.insert_unique(hash, fresh, |&number| hash_of_operation(&stamps[number as usize].hash));
         self.stamps.push(Stamp { timestamp: Timestamp::ZERO, version: 0, hash: operation });
         self.places.push(ABSENT);
+        self.mark(fresh);
         (fresh, false)
+    }
+
+    /// Notes a change for the next checkpoint.
+    pub(super) fn mark(&mut self, operation: u32) {
+        self.unsaved.mark(operation / CHUNK as u32);
     }
 
     /// The number of an operation that is held.
@@ -242,6 +265,7 @@ impl Operations {
 
     /// Makes an operation one that is not held; its number stays, others may be anchored at it.
     pub(super) fn forget(&mut self, operation: u32) {
+        self.mark(operation);
         self.places[operation as usize] = ABSENT;
     }
 

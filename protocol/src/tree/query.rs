@@ -43,6 +43,11 @@ pub enum PlaceError {
 }
 
 impl Tree {
+    /// How many ids and operations have a number, held or only mentioned.
+    pub(crate) fn interned(&self) -> (usize, usize) {
+        (self.nodes.len(), self.operations.places.len())
+    }
+
     /// The parent of a node, `Some(None)` for the top level; `None` when no placement of the node is in effect.
     pub fn parent(&self, node: &NodeId) -> Option<Option<NodeId>> {
         let parent = self.nodes.parent(self.placed(node)?);

@@ -6,19 +6,19 @@
 //! 4. A node shows where `place_for` was asked to put it, whatever hidden or unanchored places are about; replicas converge.
 //! 5. Runs written concurrently at one spot do not interleave, forwards or backwards.
 //! 6. `before_sibling`, `root`, `depth`, `is_ancestor` agree with `children` and `parent`.
-//! 7. A snapshot restores the tree.
+//! 7. What checkpoints keep of the tree restores it.
 //! 8. Neither depth nor a crowd at one spot overflows or stalls.
 
 mod history;
 mod model;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
 use self::history::{Author, Dice, hostile, some_nodes};
 use self::model::{Model, View, view_of};
-use super::{Anchor, Changed, PlaceError, Placement, Position, Side, Tree, Verdict};
+use super::{Anchor, Changed, PlaceError, Placement, Position, Side, Tree, TreeReader, Verdict};
 use crate::clock::{Stamp, Timestamp};
 use crate::ids::{NodeId, OpHash};
 
@@ -101,8 +101,11 @@ fn any_arrival_gives_the_tree_of_the_model() {
         let (mut tree, mut model) = (Tree::new(), Model::default());
         let mut arrivals = placements.clone();
         dice.shuffle(&mut arrivals);
-        let mut before = View::default();
+        let (mut before, mut disk) = (View::default(), Disk::default());
         while !arrivals.is_empty() {
+            if dice.one_in(3) {
+                disk.save(&mut tree);
+            }
             if dice.one_in(4) {
                 let gone: Vec<Placement> = (0..dice.below(5)).map(|_| dice.pick(&placements).clone()).collect();
                 gone.iter().for_each(|gone| model.remove(&gone.stamp.hash));
@@ -128,9 +131,8 @@ fn any_arrival_gives_the_tree_of_the_model() {
         let skipped: Vec<OpHash> = hashes(&tree.skipped().collect::<Vec<_>>());
         assert!(skipped.iter().all(|operation| before.verdicts[operation] == Verdict::WouldCycle));
         assert_eq!(skipped.len(), before.verdicts.values().filter(|&&verdict| verdict == Verdict::WouldCycle).count());
-        let mut stored = tree.snapshot();
-        dice.shuffle(&mut stored.placements);
-        assert_eq!(view_of(&Tree::from_snapshot(stored), &nodes, hashes(&placements)), before, "SEED={seed}");
+        disk.save(&mut tree);
+        assert_eq!(view_of(&disk.read(), &nodes, hashes(&placements)), before, "SEED={seed}");
     }
 }
 
@@ -363,13 +365,53 @@ fn a_crowd_at_one_spot_has_one_order() {
     }
 }
 
+/// Chunks as checkpoints keep them.
+#[derive(Default)]
+struct Disk {
+    nodes: BTreeMap<u32, Vec<u8>>,
+    places: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Disk {
+    fn save(&mut self, tree: &mut Tree) -> usize {
+        let changed = tree.begin_save();
+        let count = changed.nodes.len() + changed.places.len();
+        self.nodes.extend(changed.nodes);
+        self.places.extend(changed.places);
+        tree.finish_save(true);
+        count
+    }
+
+    fn read(&self) -> Tree {
+        let mut reader = TreeReader::default();
+        reader.reserve(0, 0);
+        self.nodes.iter().for_each(|(chunk, bytes)| reader.read_nodes(*chunk, bytes).unwrap());
+        self.places.iter().for_each(|(chunk, bytes)| reader.read_places(*chunk, bytes).unwrap());
+        reader.finish().unwrap()
+    }
+}
+
 #[test]
-fn a_snapshot_is_plain_data() {
-    let mut tree = Tree::new();
-    tree.insert_batch(vec![place(2, 20, Some(10), Some(7)), place(1, 10, None, None)]);
-    let json = serde_json::to_string(&tree.snapshot()).unwrap();
-    let mut restored = Tree::from_snapshot(serde_json::from_str(&json).unwrap());
-    assert_eq!(restored.snapshot(), tree.snapshot());
+fn a_checkpoint_writes_what_changed() {
+    let (mut tree, mut disk) = (Tree::new(), Disk::default());
+    tree.insert_batch((1..=5_000).map(|n| place(n, u128::from(n), (n > 9).then(|| u128::from(n / 10)), (n > 20).then(|| n - 1))).collect());
+    assert_eq!(disk.save(&mut tree), 20, "ten chunks of each");
+    assert_eq!(disk.save(&mut tree), 0);
+    tree.insert(place(6_000, 77, None, None));
+    assert_eq!(disk.save(&mut tree), 1, "no new id");
+    tree.insert(place(6_001, 6_001, Some(1), Some(9_999)));
+    tree.remove(&hash(3));
+    let changed = tree.begin_save();
+    assert_eq!((changed.nodes.len(), changed.places.len()), (1, 2));
+    tree.finish_save(false);
+    assert_eq!(disk.save(&mut tree), 3, "what was not kept comes again");
+    let mut restored = disk.read();
+    for n in 0..=6_001 {
+        let parent = node(n);
+        assert_eq!(restored.children(Some(&parent)), tree.children(Some(&parent)));
+    }
+    assert_eq!(restored.children(None), tree.children(None));
     assert!(restored.take_changed().is_empty());
-    assert_eq!((tree.len(), tree.is_empty()), (2, false));
+    assert_eq!(disk.save(&mut restored), 0, "what was read is no change");
+    assert_eq!((restored.len(), restored.is_empty()), (tree.len(), false));
 }

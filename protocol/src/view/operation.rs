@@ -195,7 +195,8 @@ impl Node {
     /// When the node is not there, or the store fails.
     pub fn read<S: Store>(replica: &Replica<S>, id: &NodeId) -> Result<Self, WriteError> {
         let view = replica.view(id)?;
-        let embeddings = replica.node(id).into_iter().flat_map(|state| state.embeddings().values());
+        let state = replica.node(id)?;
+        let embeddings = state.iter().flat_map(|state| state.embeddings().values());
         let newest: Option<&Embedding> = embeddings.max_by_key(|embedding| embedding.stamp);
         let bytes = newest.map(|newest| replica.attachment(newest.op)).transpose()?.flatten();
         let vector = bytes.and_then(|bytes| QuantisedVector::from_bytes(&bytes).ok()).map(|vector| vector.dequantise());
