@@ -1,6 +1,7 @@
 //! The command line: what can be said, and how failures are told. Each command has its own file.
 
 pub mod demo;
+pub mod generate;
 pub mod mutants;
 pub mod sim;
 pub mod trace;
@@ -25,6 +26,8 @@ pub enum Command {
     Trace(trace::TraceArguments),
     /// Simulate worlds of devices with faults and hostile peers, and check that they converge.
     Sim(sim::SimArguments),
+    /// Write a workload of any size to a file, for benchmarks and tests of devices.
+    Generate(generate::GenerateArguments),
     /// Break one rule of the protocol after another, and check that the simulator notices each.
     Mutants(mutants::MutantsArguments),
 }
@@ -39,6 +42,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(arguments, out),
         Command::Trace(arguments) => trace::run(arguments, out),
         Command::Sim(arguments) => sim::run(arguments, out),
+        Command::Generate(arguments) => generate::run(arguments, out),
         Command::Mutants(arguments) => mutants::run(arguments, out),
     }
 }

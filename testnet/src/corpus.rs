@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nodespace_node::import::{Outline, import_folder};
+use nodespace_outline::{Outline, import_folder};
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::crypto::Domain;
 use nodespace_protocol::ids::NodeId;

@@ -172,7 +172,8 @@ pub fn type_trace(
     bytes += everybody(people, end)?;
     let time = started.elapsed();
     progress(trace.transactions.len(), trace.transactions.len());
-    let right = people.iter().all(|person| person.replica.node(node).is_some_and(|state| state.content() == trace.end_content));
+    let right =
+        people.iter().all(|person| person.replica.node(node).ok().flatten().is_some_and(|state| state.content() == trace.end_content));
     Ok(Outcome { transactions: trace.transactions.len(), right, time, memory_bytes: 0, bytes })
 }
 

@@ -8,7 +8,7 @@ mod batch;
 mod check;
 mod clock;
 mod device;
-mod dice;
+pub(crate) mod dice;
 mod event;
 mod faults;
 mod hostile;

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::ids::{DeviceId, LogId, OpHash};
 use nodespace_protocol::membership::{Certificate, Ticket};
-use nodespace_protocol::replica::{Author, PendingBuffer, Replica};
+use nodespace_protocol::replica::{Author, CACHE_BYTES_DEFAULT, PendingBuffer, PreparedCheckpoint, Replica};
 use nodespace_protocol::session::{Credential, Session, SessionConfig};
+use nodespace_protocol::store::{Store as _, StoreError};
 
 use super::clock::WallClock;
 use super::store::{DiskControl, SimStore};
@@ -56,6 +57,8 @@ pub(crate) struct Device {
     pub(crate) secret: Option<[u8; 32]>,
     /// The replica while the device runs.
     pub(crate) replica: Option<Replica<SimStore>>,
+    /// A checkpoint that is being saved while the replica goes on.
+    pub(crate) saving: Option<PreparedCheckpoint>,
     /// The disk while it does not.
     pub(crate) disk: Option<SimStore>,
     pub(crate) control: Rc<DiskControl>,
@@ -97,6 +100,7 @@ impl Device {
             welcome: Welcome::Nothing,
             secret: None,
             replica: None,
+            saving: None,
             disk: Some(SimStore::new(Rc::clone(&control))),
             control,
             pending: PendingBuffer::default(),
@@ -128,6 +132,39 @@ impl Device {
     /// Who writes here.
     pub(crate) fn author(&self) -> Author {
         Author { key: self.key.clone(), epoch: self.epoch }
+    }
+
+    /// How much of unchanged nodes it keeps in memory: of three devices one keeps nothing, one a few nodes, one what devices keep. Not drawn,
+    /// so that it changes nothing else in a seed's world: it must not.
+    pub(crate) fn cache_bytes(&self, number: usize) -> usize {
+        const FEW_NODES: usize = 8 * 1024;
+        [0, FEW_NODES, CACHE_BYTES_DEFAULT][number % 3]
+    }
+
+    /// Makes a checkpoint: every other time in one go, else its saving begins now and ends at the next call, or at the device's end.
+    pub(crate) fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let Some(replica) = self.replica.as_mut() else { return Ok(()) };
+        if let Some(prepared) = self.saving.take() {
+            let saved = prepared.save(&mut *replica.store().saver());
+            replica.finish_checkpoint(saved.is_ok());
+            return saved;
+        }
+        if replica.store().op_count().is_multiple_of(2) {
+            return replica.checkpoint();
+        }
+        self.saving = replica.prepare_checkpoint()?;
+        Ok(())
+    }
+
+    /// The replica ends: a checkpoint that was being saved is on the disk or not.
+    pub(crate) fn stop(&mut self) -> Option<SimStore> {
+        let store = self.replica.take()?.into_store();
+        let arrives = store.op_count() % 4 == 1;
+        if let Some(prepared) = self.saving.take().filter(|_| arrives) {
+            // When it fails, it did not arrive.
+            prepared.save(&mut *store.saver()).ok();
+        }
+        Some(store)
     }
 
     /// Whether it keeps to the rules.

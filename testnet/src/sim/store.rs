@@ -4,12 +4,13 @@
 //! store, because the replica owns the store itself.
 
 use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use nodespace_protocol::ids::{NodeId, OpHash};
 use nodespace_protocol::op::Op;
-use nodespace_protocol::store::{Checkpoint, MemoryStore, OpIndex, Record, Store, StoreError};
+use nodespace_protocol::store::{MemoryStore, OpIndex, PartKey, Record, Saver, Store, StoreError};
 
 /// What the world and a disk tell each other.
 #[derive(Debug, Default)]
@@ -116,26 +117,23 @@ impl Store for SimStore {
         self.inner.find(hash)
     }
 
-    fn replay(&self, from: u64, each: &mut dyn FnMut(Record)) -> Result<(), StoreError> {
+    fn replay(&self, from: u64, each: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), StoreError> {
         self.inner.replay(from, each)
     }
 
-    fn save_checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        self.check_disk()?;
-        self.inner.save_checkpoint(checkpoint)?;
-        self.durable = self.inner.op_count();
-        Ok(())
+    fn saver(&self) -> Box<dyn Saver> {
+        self.inner.saver()
     }
 
-    fn checkpoint(&self) -> Result<Option<(u64, Vec<u8>)>, StoreError> {
+    fn checkpoint(&self) -> Result<Option<u64>, StoreError> {
         self.inner.checkpoint()
+    }
+
+    fn parts(&self, each: &mut dyn FnMut(PartKey, &[u8])) -> Result<(), StoreError> {
+        self.inner.parts(each)
     }
 
     fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>, StoreError> {
         self.inner.node(id)
-    }
-
-    fn node_ids(&self) -> Result<Vec<NodeId>, StoreError> {
-        self.inner.node_ids()
     }
 }

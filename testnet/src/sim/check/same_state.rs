@@ -1,6 +1,7 @@
 //! I2: the same set of operations gives the same state, whatever the order of arrival, the batching, the crashes and the checkpoints.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::ids::{NodeId, OpHash};
@@ -78,8 +79,12 @@ fn first_difference<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) -> Strin
 /// Everything of a node that can be seen, by name.
 fn fields<S: Store>(replica: &Replica<S>, id: &NodeId) -> Vec<(&'static str, String)> {
     let Ok(view) = replica.view(id) else { return Vec::new() };
-    let heads: Vec<String> =
-        replica.node(id).map(|state| state.heads().iter().map(|head| describe(replica, &head.stamp.hash)).collect()).unwrap_or_default();
+    let heads: Vec<String> = replica
+        .node(id)
+        .ok()
+        .flatten()
+        .map(|state| state.heads().iter().map(|head| describe(replica, &head.stamp.hash)).collect())
+        .unwrap_or_default();
     let mut conflicts: Vec<String> = replica
         .conflicts_of(id)
         .unwrap_or_default()
@@ -154,9 +159,11 @@ fn replayed(world: &mut World, device: usize) {
     let Some(replica) = world.devices[device].replica.as_mut() else { return };
     let digest = replica.state_digest();
     let mut bare = MemoryStore::new();
-    let mut result = Ok(());
-    let replaying = replica.store().replay(0, &mut |record: Record| result = bare.append(vec![record]));
-    if replaying.is_err() || result.is_err() {
+    let replaying = replica.store().replay(0, &mut |record: Record| match bare.append(vec![record]) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    });
+    if replaying.is_err() || bare.record_count() != replica.store().record_count() {
         return world.fail("I2", format!("device {device} cannot read its store"));
     }
     compare(world, device, Replica::open(workspace, bare, None, now), digest, "folded anew without a checkpoint");

@@ -39,7 +39,7 @@ fn marked(world: &World) -> Option<String> {
     for device in world.honest_members() {
         let replica = world.devices[device].replica.as_ref()?;
         for node in replica.node_ids() {
-            let metadata = replica.node(&node)?.metadata().to_json();
+            let metadata = replica.node(&node).ok()??.metadata().to_json();
             for (key, removal) in &world.ledger.marks {
                 let void = removal.is_none_or(|removal| replica.membership().is_effective(&removal));
                 if void && metadata.get(key).is_some() {

@@ -36,7 +36,7 @@ fn fault(world: &World, device: usize) -> Option<String> {
             }
         }
         // A parent that was never created here (its creation is void) shows no list of its own.
-        let orphan = tree.parent(id).flatten().is_some_and(|parent| replica.node(&parent).is_none());
+        let orphan = tree.parent(id).flatten().is_some_and(|parent| matches!(replica.node(&parent), Ok(None)));
         if shown.get(id).copied().unwrap_or(0) != 1 && !orphan {
             return Some(format!("node {id} of device {device} is shown {} times", shown.get(id).copied().unwrap_or(0)));
         }

@@ -80,7 +80,7 @@ fn next_of(world: &mut World, victim: usize) -> Option<Craft> {
     let last = replica.logs().get(&log).and_then(|log| log.only(seq)).and_then(|index| replica.store().op(index).ok());
     let ids = replica.node_ids();
     let node = world.dice.pick(&ids).cloned()?;
-    let head = world.devices[victim].replica.as_ref()?.node(&node)?.heads().first()?.stamp;
+    let head = world.devices[victim].replica.as_ref()?.node(&node).ok()??.heads().first()?.stamp;
     let heads = world.devices[victim].replica.as_ref()?.membership().heads().to_vec();
     Some(Craft {
         log,

@@ -121,7 +121,7 @@ fn fresh_log(world: &mut World, device: usize, voided_by: Option<OpHash>) -> Opt
     let early = Timestamp::from_ms(world.true_time().ms().saturating_sub(BACK_MS));
     let replica = world.devices[device].replica.as_ref()?;
     let node = world.dice.pick(&replica.node_ids()).cloned()?;
-    let head = replica.node(&node)?.heads().first()?.stamp;
+    let head = replica.node(&node).ok()??.heads().first()?.stamp;
     Some(Craft {
         log,
         seq: 1,

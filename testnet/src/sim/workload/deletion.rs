@@ -8,7 +8,7 @@ pub(super) fn work(desk: &mut Desk<'_>) -> Result<(), WriteError> {
     let node = if desk.dice.chance(500) { desk.hot() } else { desk.any() };
     let Some(node) = node else { return Ok(()) };
     let policy = desk.replica.policy();
-    let state = desk.replica.node(&node);
+    let state = desk.replica.node(&node).ok().flatten();
     let (deleted, for_good) = state.map_or((false, false), |state| (state.is_deleted(&policy), state.is_hard_deleted(&policy)));
     match deleted {
         true if for_good => Ok(()),

@@ -68,7 +68,7 @@ fn put(desk: &mut Desk<'_>, node: &NodeId, parent: Option<&NodeId>, position: &P
         Position::After(sibling) => sibling != node && tree.children(parent).contains(sibling),
         _ => true,
     };
-    let known = parent.is_none_or(|parent| desk.replica.node(parent).is_some());
+    let known = parent.is_none_or(|parent| desk.replica.node(parent).ok().flatten().is_some());
     if below_itself || !neighbour || !known {
         return Ok(());
     }

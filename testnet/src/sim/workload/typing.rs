@@ -13,7 +13,7 @@ pub(super) fn work(desk: &mut Desk<'_>) -> Result<(), WriteError> {
         return desk.replica.set_text(desk.now, &node, &text).map(drop);
     }
     for _ in 0..desk.dice.between(1, 4) {
-        let chars = desk.replica.node(&node).map_or(0, |state| state.content_chars());
+        let chars = desk.replica.node(&node).ok().flatten().map_or(0, |state| state.content_chars());
         let patches = patches(desk, chars);
         desk.replica.edit_text(desk.now, &node, patches)?;
     }

@@ -76,8 +76,9 @@ impl World {
         founder.disk = None;
         founder.welcome = Welcome::Founder;
         match Replica::found(store, founder.author(), founder.certificate, founding, now) {
-            Ok(replica) => {
+            Ok(mut replica) => {
                 self.workspace = replica.workspace();
+                replica.set_cache_bytes(founder.cache_bytes(device));
                 founder.replica = Some(replica);
             }
             Err(error) => self.fail("set-up", format!("founding: {error}")),

@@ -124,7 +124,7 @@ impl World {
 
     /// Stops a device and answers its disk.
     fn take_down(&mut self, device: usize) -> Option<crate::sim::store::SimStore> {
-        let disk = self.devices[device].replica.take()?.into_store();
+        let disk = self.devices[device].stop()?;
         let ids: Vec<u64> = self.devices[device].sessions.keys().copied().collect();
         ids.into_iter().for_each(|id| self.cut(id));
         self.devices[device].pending = nodespace_protocol::replica::PendingBuffer::default();
@@ -157,7 +157,10 @@ impl World {
         let Some(disk) = state.disk.take() else { return };
         state.boot = boot;
         match Replica::open(workspace, disk, Some(state.author()), now) {
-            Ok(replica) => state.replica = Some(replica),
+            Ok(mut replica) => {
+                replica.set_cache_bytes(state.cache_bytes(device));
+                state.replica = Some(replica);
+            }
             Err(error) => return self.fail("open", format!("device {device} does not open its store: {error}")),
         }
         let log = state.log();
@@ -168,8 +171,10 @@ impl World {
     }
 
     fn checkpoint(&mut self, device: usize) {
-        let Some(replica) = self.devices[device].replica.as_mut() else { return };
-        match replica.checkpoint() {
+        if !self.devices[device].is_up() {
+            return;
+        }
+        match self.devices[device].checkpoint() {
             Ok(()) => self.count(Fault::Checkpoint),
             Err(error) => self.note(format_args!("device {device} takes no checkpoint: {error}")),
         }
