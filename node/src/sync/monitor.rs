@@ -1,0 +1,210 @@
+//! Sync in numbers. The document's `SyncMonitor`: its five metrics, and what somebody who runs the program needs beside them.
+//!
+//! Whatever happens is recorded once and shows twice: as the document's [`SyncMetrics`], which are counted over all runs when the tally is
+//! kept, and in a Prometheus registry, which counts from the start of the program as Prometheus expects.
+//!
+//! | document | Prometheus, with the prefix `nodespace_sync_` |
+//! |---|---|
+//! | `operations_synced` | `operations_total{direction}` |
+//! | `conflicts_resolved` | `conflicts_resolved_total{type,strategy}` |
+//! | `sync_latency_ms` | `duration_seconds{target}`, a histogram |
+//! | `bandwidth_used` | `traffic_bytes_total{direction}` |
+//! | `error_rate` | `attempts_total{target,result}` |
+//!
+//! No label is a name that somebody else can choose: a metric has a few dozen series at most, however many peers there are. A monitor reads
+//! no clock. It may be cloned and shared; clones record into the same numbers.
+//!
+//! Document section "Sync Metrics".
+
+mod families;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nodespace_protocol::conflict::{ConflictType, ResolutionStrategy};
+use nodespace_protocol::view::{SyncMetrics, SyncTally};
+use prometheus_client::registry::Registry;
+
+use self::families::Families;
+use super::batch::Pressure;
+use super::failure::SyncFailure;
+use super::orchestrator::{SkipReason, SyncResult};
+use super::recovery::RecoveryAction;
+use super::status::{DeviceStatus, TargetState};
+use super::target::TargetKind;
+
+/// Records what happens.
+#[derive(Clone, Debug)]
+pub struct SyncMonitor {
+    tally: Arc<Mutex<SyncTally>>,
+    families: Families,
+}
+
+/// How a batch for the relay ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchResult {
+    /// All of it is stored.
+    Stored,
+    /// It goes back to the front.
+    Failed,
+}
+
+impl SyncMonitor {
+    /// Registers its metrics, below `nodespace_sync_`. The tally is what earlier runs counted. One monitor to a registry: two would show every
+    /// metric twice.
+    pub fn new(registry: &mut Registry, tally: SyncTally) -> Self {
+        let families = Families::default();
+        families.register(registry.sub_registry_with_prefix("nodespace_sync"));
+        Self { tally: Arc::new(Mutex::new(tally)), families }
+    }
+
+    /// The document's metrics as of now.
+    pub fn metrics(&self) -> SyncMetrics {
+        self.lock().metrics()
+    }
+
+    /// What has been counted, to be kept for the next run.
+    pub fn tally(&self) -> SyncTally {
+        *self.lock()
+    }
+
+    /// An attempt is over. The document's `record_sync_operation`, for all operations of a sync at once.
+    pub fn record_sync(&self, kind: TargetKind, result: &SyncResult, duration_ms: u64) {
+        let target = kind.name();
+        match result {
+            SyncResult::Success(counts) => {
+                self.lock().record_sync(counts.changes(), duration_ms);
+                self.record_traffic(counts.sent_bytes, counts.received_bytes);
+                self.families.operations.get_or_create(&[("direction", "sent")]).inc_by(counts.sent);
+                self.families.operations.get_or_create(&[("direction", "received")]).inc_by(counts.received);
+                self.families.attempts.get_or_create(&[("target", target), ("result", "success")]).inc();
+                self.families.duration.get_or_create(&[("target", target)]).observe(seconds(duration_ms));
+            }
+            SyncResult::Failed(failure) => {
+                self.lock().record_failure();
+                self.families.attempts.get_or_create(&[("target", target), ("result", "failed")]).inc();
+                self.record_failure(kind, failure);
+            }
+        }
+    }
+
+    /// What was asked for was not done then.
+    pub fn record_skip(&self, reason: SkipReason) {
+        let reason = match reason {
+            SkipReason::AlreadySyncing => "already_syncing",
+            SkipReason::Offline => "offline",
+            SkipReason::Unreachable => "unreachable",
+            SkipReason::NoTargets => "no_targets",
+            SkipReason::TooManyTargets => "too_many_targets",
+        };
+        self.families.skips.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Bytes went over the wire outside of what [`SyncMonitor::record_sync`] counts: in failed attempts, and with batches.
+    pub fn record_traffic(&self, sent_bytes: u64, received_bytes: u64) {
+        self.lock().record_bytes(sent_bytes.saturating_add(received_bytes));
+        self.families.traffic.get_or_create(&[("direction", "sent")]).inc_by(sent_bytes);
+        self.families.traffic.get_or_create(&[("direction", "received")]).inc_by(received_bytes);
+    }
+
+    /// Somebody settled a conflict. The document's `record_conflict_resolution`.
+    pub fn record_conflict_resolution(&self, kind: ConflictType, strategy: ResolutionStrategy) {
+        self.lock().record_conflict_resolution();
+        let labels = [("type", conflict_name(kind)), ("strategy", strategy_name(strategy))];
+        self.families.conflicts_resolved.get_or_create(&labels).inc();
+    }
+
+    /// A batch for the relay is over: how many operations it had, and how long the relay took.
+    pub fn record_batch(&self, operations: usize, duration_ms: u64, result: BatchResult) {
+        let result = match result {
+            BatchResult::Stored => {
+                self.families.batch_operations.observe(operations as f64);
+                "stored"
+            }
+            BatchResult::Failed => "failed",
+        };
+        self.families.batches.get_or_create(&[("result", result)]).inc();
+        self.families.batch_duration.observe(seconds(duration_ms));
+    }
+
+    /// Recovery took a step.
+    pub fn record_recovery(&self, action: &RecoveryAction) {
+        let action = match action {
+            RecoveryAction::RetryWithBackoff { .. } => "retry_with_backoff",
+            RecoveryAction::PartialSync { .. } => "partial_sync",
+            RecoveryAction::TryNode { .. } => "try_node",
+            RecoveryAction::ForceReconciliation { .. } => "force_reconciliation",
+            RecoveryAction::RebuildSyncState { .. } => "rebuild_sync_state",
+            RecoveryAction::ManualIntervention(_) => "manual_intervention",
+            RecoveryAction::Cleared(_) => "cleared",
+        };
+        self.families.recovery_steps.get_or_create(&[("action", action)]).inc();
+    }
+
+    /// How much waits for the relay.
+    pub fn set_pressure(&self, pressure: &Pressure) {
+        let behind = pressure.behind.map_or(0, |behind| behind.through.saturating_sub(behind.after));
+        self.families.queue.get_or_create(&[("where", "memory")]).set(gauge(pressure.held as u64));
+        self.families.queue.get_or_create(&[("where", "log")]).set(gauge(behind));
+    }
+
+    /// How many conflicts are open, and how many nodes are set aside.
+    pub fn set_unsettled(&self, conflicts_open: u64, nodes_aside: u64) {
+        self.families.conflicts_open.set(gauge(conflicts_open));
+        self.families.nodes_aside.set(gauge(nodes_aside));
+    }
+
+    /// What people are told, as numbers.
+    pub fn set_status(&self, status: &DeviceStatus) {
+        for kind in [TargetKind::Peer, TargetKind::Relay] {
+            for state in TargetState::ALL {
+                let is_it = |target: &&super::status::TargetStatus| target.target.kind() == kind && target.state == state;
+                let count = status.targets.iter().filter(is_it).count();
+                let labels = [("target", kind.name()), ("state", state.name())];
+                self.families.targets.get_or_create(&labels).set(gauge(count as u64));
+            }
+        }
+        let last = status.targets.iter().filter_map(|target| target.last_success_ms).max();
+        self.families.last_success.set(last.map_or(0.0, seconds));
+        self.families.help_wanted.set(gauge(status.help_wanted.len() as u64));
+        self.families.synced.set(i64::from(status.is_synced()));
+    }
+
+    fn record_failure(&self, kind: TargetKind, failure: &SyncFailure) {
+        self.families.failures.get_or_create(&[("target", kind.name()), ("code", failure.code())]).inc();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SyncTally> {
+        // Counters are whole at every moment: one that panicked while it held the lock has left nothing half done.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1_000.0
+}
+
+fn gauge(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+const fn conflict_name(kind: ConflictType) -> &'static str {
+    match kind {
+        ConflictType::ConcurrentEdit => "concurrent_edit",
+        ConflictType::StructuralConflict => "structural_conflict",
+        ConflictType::DeleteConflict => "delete_conflict",
+        ConflictType::MoveConflict => "move_conflict",
+        ConflictType::MetadataConflict => "metadata_conflict",
+    }
+}
+
+const fn strategy_name(strategy: ResolutionStrategy) -> &'static str {
+    match strategy {
+        ResolutionStrategy::LastWriteWins => "last_write_wins",
+        ResolutionStrategy::MergeWhenPossible => "merge_when_possible",
+        ResolutionStrategy::ThreeWayMerge => "three_way_merge",
+        ResolutionStrategy::UserChooses => "user_chooses",
+        ResolutionStrategy::OperationalTransform => "operational_transform",
+    }
+}
