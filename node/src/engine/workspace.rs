@@ -1,0 +1,121 @@
+//! A workspace that is open: a handle that anybody may clone and ask.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nodespace_protocol::clock::Timestamp;
+use nodespace_protocol::ids::WorkspaceId;
+use tokio::sync::OnceCell;
+
+use super::DeviceReplica;
+use super::feed::Feed;
+use super::logger::OperationLogger;
+use super::projector::{Projector, ProjectorOptions};
+use crate::model::{ErrorCode, ServiceError};
+
+/// A handle to an open workspace. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Workspace {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) id: WorkspaceId,
+    pub(super) folder: PathBuf,
+    pub(super) epoch: u32,
+    pub(super) logger: OperationLogger,
+    pub(super) feed: Arc<Feed>,
+    pub(super) projection: Option<ProjectorOptions>,
+    pub(super) projector: OnceCell<Projector>,
+}
+
+impl Workspace {
+    pub(super) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> WorkspaceId {
+        self.inner.id
+    }
+
+    /// Where it is kept.
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// The epoch of the log this device writes into it.
+    pub fn epoch(&self) -> u32 {
+        self.inner.epoch
+    }
+
+    /// Runs `read` on the state: everything that was acknowledged before, nothing that is not durable. It holds up writers while it
+    /// runs: walk long ways in several reads.
+    ///
+    /// # Errors
+    /// When the device is stopping.
+    pub async fn read<T: Send + 'static>(&self, read: impl FnOnce(&DeviceReplica) -> T + Send + 'static) -> Result<T, ServiceError> {
+        self.inner.logger.read(read).await
+    }
+
+    /// Runs `write` on the state and answers when what it wrote is durable. `client` is named as the origin in the change stream. What
+    /// `write` wrote before it failed stays: check first, then write.
+    ///
+    /// # Errors
+    /// Those of `write`; when the store failed or the device is stopping.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        client: Option<String>,
+        write: impl FnOnce(&mut DeviceReplica, Timestamp) -> Result<T, ServiceError> + Send + 'static,
+    ) -> Result<T, ServiceError> {
+        self.inner.logger.write(client.map(Arc::from), write).await
+    }
+
+    /// Takes a checkpoint now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn checkpoint(&self) -> Result<(), ServiceError> {
+        self.inner.logger.checkpoint().await
+    }
+
+    pub(crate) fn feed(&self) -> Arc<Feed> {
+        Arc::clone(&self.inner.feed)
+    }
+
+    /// The projection, started when it is first asked for.
+    ///
+    /// # Errors
+    /// When the device was told to keep none.
+    pub(crate) async fn projector(&self) -> Result<&Projector, ServiceError> {
+        let Some(options) = &self.inner.projection else {
+            let message = "the LanceDB table is switched off: set `projection.enabled = true` in the configuration";
+            return Err(ServiceError::new(ErrorCode::Unavailable, message));
+        };
+        Ok(self.inner.projector.get_or_init(|| async { Projector::start(self.clone(), options.clone()) }).await)
+    }
+
+    /// Where the table is, if one is kept.
+    pub(crate) fn projection_folder(&self) -> Option<&Path> {
+        self.inner.projection.as_ref().map(|options| options.folder.as_path())
+    }
+
+    /// The projection, if it was started.
+    pub(crate) fn started_projector(&self) -> Option<&Projector> {
+        self.inner.projector.get()
+    }
+
+    /// Lets time pass: what was held back for its time may take effect. Answers whether the workspace is still open.
+    pub(super) fn tick(&self) -> bool {
+        self.inner.logger.tick()
+    }
+
+    /// Ends the projection, then the writer.
+    pub(super) async fn close(&self) -> Result<(), ServiceError> {
+        if let Some(projector) = self.started_projector() {
+            projector.stop().await;
+        }
+        self.inner.logger.stop().await
+    }
+}

@@ -1,0 +1,26 @@
+//! What can be asked of a workspace: each request as a method of [`Workspace`](crate::engine::Workspace), in the words of [`crate::model`].
+//!
+//! The HTTP API and, through it, the command line are thin over this. Reads and writes are plain functions over a replica, so that a
+//! single request and an item of a batch are the same code.
+
+mod backup;
+mod changes;
+mod conflicts;
+mod doctor;
+mod embeddings;
+mod export;
+mod import;
+mod list;
+mod nodes;
+mod parse;
+mod search;
+mod status;
+mod tree;
+mod writes;
+
+pub use export::Export;
+pub use list::{LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX, ListQuery};
+pub use nodes::NodeAt;
+pub(crate) use nodes::now as node_now;
+pub(crate) use search::refusal as search_refusal;
+pub use tree::TreeQuery;
