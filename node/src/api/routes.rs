@@ -1,0 +1,11 @@
+//! The routes, by what they are about.
+
+pub(super) mod batch;
+pub(super) mod changes;
+pub(super) mod conflicts;
+pub(super) mod meta;
+pub(super) mod nodes;
+pub(super) mod outline;
+pub(super) mod search;
+pub(super) mod status;
+pub(super) mod tasks;
