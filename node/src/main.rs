@@ -1,30 +1,31 @@
-//! The program `nodespace`.
+//! The program `nodespace`: a device on the command line.
 //!
-//! Exit codes: 0 done, 1 could not be done (the reason is on standard error), 2 the command line was not understood.
+//! `cli` says what can be asked, `cli::exit` how the program ends.
 #![forbid(unsafe_code)]
 
 mod cli;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use cli::{Arguments, Command};
+use cli::Arguments;
+use cli::context::Context;
+use cli::exit::Exit;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut out = io::stdout().lock();
-    let result = match arguments.command {
-        Command::Outline(outline) => cli::outline::run(&outline, &mut out),
-    };
+    let mut context = Context::new(arguments.common);
+    let result = cli::run(arguments.command, &mut context).and_then(|exit| Ok(context.out.flush().map(|()| exit)?));
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit.into(),
         // Whoever read our output has seen enough: `nodespace outline . | head`.
-        Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if cli::is_broken_pipe(&error) => Exit::Done.into(),
         Err(error) => {
+            // What was printed before the failure belongs before the reason; when nobody reads it, the reason is still told.
+            context.out.flush().ok();
             cli::report(&error);
-            ExitCode::FAILURE
+            Exit::of(&error).into()
         }
     }
 }

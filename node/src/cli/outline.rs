@@ -5,20 +5,18 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use nodespace_node::import::{self, ImportError, Outline, OutlineNode};
+use nodespace_node::import::{self, ImportError, Outline};
 use serde::Serialize;
 
-/// How many characters of a node are shown on its line; the rest is left to the file.
-const LINE_CHARACTERS_MAX: usize = 72;
+use super::exit::Exit;
+use super::output::Output;
+use super::style::{PREVIEW_CHARACTERS_MAX, preview};
 
 /// Arguments of `nodespace outline`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct OutlineArguments {
     /// A Markdown file, or a folder whose Markdown files are read in order of their names.
     path: PathBuf,
-    /// Print one JSON document instead of text.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What the command found: the form of its JSON output.
@@ -39,15 +37,14 @@ struct FileReport {
 }
 
 /// Reads the path and prints its outline.
-pub(crate) fn run(arguments: &OutlineArguments, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: &OutlineArguments, out: &mut Output) -> anyhow::Result<Exit> {
     let report = report(&arguments.path)?;
-    if arguments.json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(std::io::Error::from)?;
-        writeln!(out)?;
+    if out.json {
+        out.value(&report)?;
     } else {
         print_text(&report, out)?;
     }
-    Ok(out.flush()?)
+    Ok(Exit::Done)
 }
 
 fn report(path: &Path) -> anyhow::Result<Report> {
@@ -67,7 +64,8 @@ fn print_text(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
     for file in &report.files {
         writeln!(out, "{}", file.path.display())?;
         for (node, depth) in file.outline.nodes.iter().zip(file.outline.depths()) {
-            writeln!(out, "{:>6}  {:indent$}{:<15}  {}", node.lines.first, "", node.kind.name(), shown_line(node), indent = depth * 2)?;
+            let text = preview(&node.content, PREVIEW_CHARACTERS_MAX);
+            writeln!(out, "{:>6}  {:indent$}{:<15}  {}", node.lines.first, "", node.kind.name(), text, indent = depth * 2)?;
         }
         writeln!(out)?;
     }
@@ -75,12 +73,4 @@ fn print_text(report: &Report, out: &mut impl Write) -> std::io::Result<()> {
         writeln!(out, "{kind:<15} {count:>8}")?;
     }
     writeln!(out, "{:<15} {:>8}   in {} files", "nodes", report.node_count, report.files.len())
-}
-
-/// The start of a node's first line. Control characters could drive the terminal, so they are shown as spaces.
-fn shown_line(node: &OutlineNode) -> String {
-    let line = node.content.lines().next().unwrap_or_default();
-    let shown = line.chars().take(LINE_CHARACTERS_MAX).map(|character| if character.is_control() { ' ' } else { character });
-    let is_cut = line.chars().nth(LINE_CHARACTERS_MAX).is_some() || node.content.contains('\n');
-    shown.chain(is_cut.then_some('…')).collect()
 }

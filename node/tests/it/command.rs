@@ -37,7 +37,7 @@ fn exit_codes_tell_failure_from_misuse() {
     let missing = nodespace(&["outline", "no/such/file.md"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8(missing.stderr).unwrap().contains("no/such/file.md"));
-    let empty = nodespace(&["outline", concat!(env!("CARGO_MANIFEST_DIR"), "/src")]);
+    let empty = nodespace(&["outline", concat!(env!("CARGO_MANIFEST_DIR"), "/src/model")]);
     assert_eq!(empty.status.code(), Some(1));
     assert!(String::from_utf8(empty.stderr).unwrap().contains("no Markdown files"));
     assert_eq!(nodespace(&["outlin"]).status.code(), Some(2));

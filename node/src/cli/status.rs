@@ -1,0 +1,120 @@
+//! `nodespace status`.
+
+use std::io;
+
+use nodespace_node::client::{ClientError, Request};
+use nodespace_node::model::WorkspaceStatus;
+
+use super::exit::{Exit, Failure};
+use super::output::Output;
+use super::session::Session;
+use super::style::{Tone, bytes, grouped};
+use super::table::{Cell, Table};
+
+/// Arguments of `nodespace status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StatusArguments {
+    /// Show it again whenever it changes, until Ctrl-C; needs a running daemon.
+    #[arg(long)]
+    watch: bool,
+}
+
+/// The kind of event that is a status.
+const STATUS: &str = "status";
+
+/// Moves to the upper left and clears what is below.
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Shows how the device is doing.
+pub(crate) async fn run(arguments: &StatusArguments, session: &Session, out: &mut Output) -> anyhow::Result<Exit> {
+    if arguments.watch {
+        return watch(session, out).await;
+    }
+    let answer = session.client.ask::<WorkspaceStatus>(Request::get(&["v1", "status"])).await?;
+    out.answer(&answer, |out, status| print(out, session, status))?;
+    Ok(Exit::Done)
+}
+
+async fn watch(session: &Session, out: &mut Output) -> anyhow::Result<Exit> {
+    if !session.client.is_remote() {
+        return Err(Failure::with(Exit::Unavailable, "no daemon runs, so nothing changes; start one with `nodespace run`"));
+    }
+    let mut events = session.client.events(Request::get(&["v1", "status", "stream"])).await?;
+    while let Some(event) = events.next_of(STATUS, drop).await? {
+        if out.json {
+            out.raw(event.data.as_bytes())?;
+        } else {
+            let status: WorkspaceStatus =
+                serde_json::from_str(&event.data).map_err(|error| ClientError::NotUnderstood(error.to_string()))?;
+            if out.style.is_terminal {
+                out.line(CLEAR)?;
+            }
+            print(out, session, &status)?;
+        }
+        out.flush()?;
+    }
+    Err(ClientError::Cut("the daemon stopped".into()).into())
+}
+
+fn print(out: &mut Output, session: &Session, status: &WorkspaceStatus) -> io::Result<()> {
+    let mut table = Table::plain();
+    table.pair("program", format!("nodespace {}", status.program));
+    table.pair("home", session.home.display().to_string());
+    table.pair("daemon", daemon(session));
+    table.pair("workspace", format!("{} ({})", super::style::preview(&status.name, 60), status.workspace));
+    table.pair("device", format!("{}, epoch {}", status.device, status.epoch));
+    table.pair("user", user(status));
+    table.pair("nodes", grouped(status.store.nodes));
+    table.pair("operations", operations(status));
+    let journal =
+        format!("{}, {} since the last checkpoint", bytes(status.store.journal_bytes), bytes(status.store.bytes_since_checkpoint));
+    table.pair("journal", journal);
+    table.pair("table", projection(session, status));
+    table.pair("", status.projection.folder.as_str());
+    if let Some(problem) = &status.projection.problem {
+        table.pair("", Cell::toned(Tone::Red, problem.as_str()));
+    }
+    let conflicts = if status.open_conflicts > 0 { Tone::Yellow } else { Tone::Green };
+    table.pair("conflicts", Cell::toned(conflicts, format!("{} open", status.open_conflicts)));
+    table.pair("sync", status.sync.as_str());
+    table.pair("digest", Cell::toned(Tone::Dim, status.state_digest.as_str()));
+    out.table(&table)
+}
+
+fn daemon(session: &Session) -> Cell {
+    match session.daemon {
+        Some((pid, address)) => Cell::toned(Tone::Green, format!("runs as process {pid} at http://{address}")),
+        None => "does not run".into(),
+    }
+}
+
+fn user(status: &WorkspaceStatus) -> String {
+    let role = status.role.as_deref().unwrap_or("no member");
+    format!("{}, {role}", status.user.as_deref().unwrap_or("unknown"))
+}
+
+fn operations(status: &WorkspaceStatus) -> String {
+    let mut text =
+        format!("{} in {} {}", grouped(status.store.ops), status.store.logs, if status.store.logs == 1 { "log" } else { "logs" });
+    for (count, what) in [(status.store.waiting, "waiting for others"), (status.store.held, "held for their time")] {
+        if count > 0 {
+            text = format!("{text}, {} {what}", grouped(count));
+        }
+    }
+    text
+}
+
+fn projection(session: &Session, status: &WorkspaceStatus) -> Cell {
+    let projection = &status.projection;
+    // This command has just opened the store, and leaves the table to those that need it.
+    if session.daemon.is_none() && projection.state == "starting" {
+        return Cell::toned(Tone::Dim, "not looked at: no daemon keeps it open");
+    }
+    let tone = match projection.state.as_str() {
+        "current" => Tone::Green,
+        "failed" => Tone::Red,
+        _ => Tone::Yellow,
+    };
+    let behind = if projection.behind > 0 { format!(", {} behind", grouped(projection.behind)) } else { String::new() };
+    Cell::toned(tone, format!("{}, {} rows{behind}", projection.state.replace('_', " "), grouped(projection.rows)))
+}
