@@ -16,14 +16,22 @@ FUZZ_SECONDS ?= 120
 
 TESTNET := cargo run -q -p nodespace-testnet --profile sim --
 
-.PHONY: help demo test setup fmt lint doc purity sim mutants bench fuzz
+.PHONY: help demo device test setup fmt lint doc purity sim mutants bench fuzz
 
 help: ## Say what there is to run
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s  %s\n' "$$name" "$$text"; done
 
-demo: ## Show the main job: devices that share a workspace, fall apart and agree again
+demo: ## Show the main job: a device that keeps notes, and devices that fall apart and agree again
 	@scripts/setup.sh build
+	@echo "compiling the device; the first time this takes some ten minutes, most of it LanceDB"
+	@cargo build -p nodespace-node --bin nodespace
+	@scripts/demo-device.sh "$(CARGO_TARGET_DIR)/debug/nodespace"
 	@$(TESTNET) demo
+
+device: ## Compile the program nodespace, optimised where it counts
+	@scripts/setup.sh build
+	@cargo build -p nodespace-node --bin nodespace --profile device
+	@echo "$(CARGO_TARGET_DIR)/device/nodespace"
 
 test: ## Check everything, as CI does
 	@scripts/test.sh

@@ -47,6 +47,14 @@ knows_not nodespace-protocol nodespace-node nodespace-relay nodespace-testnet
 knows_not nodespace-node nodespace-relay nodespace-testnet
 knows_not nodespace-relay nodespace-node nodespace-testnet
 
+echo "purity: nodespace-testnet and nodespace-store do without what compiles for minutes"
+for crate in nodespace-testnet nodespace-store; do
+  known=$(reached "$crate" normal,build,dev)
+  for heavy in lancedb libp2p sqlx axum; do
+    ! grep -qx "$heavy" <<<"$known" || fail "$crate reaches $heavy"
+  done
+done
+
 echo "purity: nodespace-protocol has its disallowed methods and types"
 for list in disallowed-methods disallowed-types; do
   grep -q "^$list = \[" protocol/clippy.toml || fail "protocol/clippy.toml has no $list"

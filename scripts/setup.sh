@@ -3,8 +3,8 @@
 #
 #   scripts/setup.sh [--check] [build|test]...
 #
-#   build    what `make demo` needs: Rust, a C compiler, make, git
-#   test     also what `make test` needs: cargo-nextest, protoc, PostgreSQL, Redis (the default)
+#   build    what `make demo` needs: Rust, a C compiler, make, git, protoc (LanceDB is compiled with it)
+#   test     also what `make test` needs: cargo-nextest, PostgreSQL, Redis, a Python with LanceDB (the default)
 #   --check  only says what is missing
 #
 # Says nothing and needs no rights when nothing is missing. On Debian and Ubuntu it installs the distribution's packages (as root, or with
@@ -63,10 +63,11 @@ find_missing() {
   has cc && has c++ || missing+=(compiler)
   has make || missing+=(make)
   has git || missing+=(git)
-  wants test || return 0
   has_protobuf || missing+=(protobuf)
+  wants test || return 0
   (($(postgres_major) >= postgres_major_min)) || missing+=(postgresql)
   has redis-server || missing+=(redis)
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python)
 }
 
 # package SYSTEM NAME: what a system calls the package that brings NAME.
@@ -75,9 +76,11 @@ package() {
     debian:compiler) echo build-essential ;;
     debian:protobuf) echo protobuf-compiler libprotobuf-dev ;;
     debian:redis) echo redis-server ;;
+    debian:python) echo python3 python3-venv ;;
     fedora:compiler) echo gcc gcc-c++ ;;
     fedora:protobuf) echo protobuf-compiler protobuf-devel ;;
     fedora:postgresql) echo postgresql-server ;;
+    *:python) echo python3 ;;
     arch:compiler) echo gcc ;;
     macos:compiler) ;; # xcode-select brings it, see below
     macos:postgresql) echo postgresql@17 ;;
@@ -170,6 +173,15 @@ setup_rust() {
   done
 }
 
+# Another LanceDB client, to see that it can read what we write. Without it one test says so and does nothing.
+setup_python_reader() {
+  if $check_only; then
+    scripts/python-reader.sh --check || say "missing: Python's lancedb; one test will be skipped. Run: scripts/python-reader.sh"
+  else
+    scripts/python-reader.sh || say "Python's lancedb cannot be installed; one test will be skipped"
+  fi
+}
+
 setup_nextest() {
   ! cargo nextest --version >/dev/null 2>&1 || return 0
   say "missing: cargo-nextest"
@@ -186,4 +198,5 @@ incomplete=false
 setup_system
 setup_rust
 ! wants test || setup_nextest
+! wants test || setup_python_reader
 ! $incomplete
