@@ -35,8 +35,11 @@ pub(super) const RESET_KEY: &str = "feed/reset";
 /// How a write ends: called with the failure of the commit, or with nothing when it is durable.
 type Finish = Box<dyn FnOnce(Option<&ServiceError>) + Send>;
 
+/// What a write gets: the state to write to, or why nothing is written any more.
+type Turn<'a> = Result<(&'a mut DeviceReplica, Timestamp), &'a ServiceError>;
+
 /// A write: does it, and says how to end it.
-type Run = Box<dyn FnOnce(&mut DeviceReplica, Timestamp) -> Finish + Send>;
+type Run = Box<dyn FnOnce(Turn<'_>) -> Finish + Send>;
 
 /// What the thread is asked to do.
 enum Job {
@@ -44,7 +47,6 @@ enum Job {
     Write {
         client: Option<Arc<str>>,
         run: Run,
-        refuse: Finish,
     },
     /// Let what was held back take effect, take a checkpoint when one is due.
     Tick,
@@ -105,23 +107,12 @@ impl OperationLogger {
         write: impl FnOnce(&mut DeviceReplica, Timestamp) -> Result<T, ServiceError> + Send + 'static,
     ) -> Result<T, ServiceError> {
         let (answer, answered) = oneshot::channel();
-        let answer = Arc::new(std::sync::Mutex::new(Some(answer)));
-        let send = move |outcome: Result<T, ServiceError>| {
-            let answer = answer.lock().ok().and_then(|mut answer| answer.take());
-            answer.map(|answer| answer.send(outcome));
+        let run = move |turn: Turn<'_>| -> Finish {
+            let outcome = turn.map_err(Clone::clone).and_then(|(replica, now)| write(replica, now));
+            // Nobody waiting any more is no failure of the write.
+            Box::new(move |failure| drop(answer.send(failure.map_or(outcome, |failure| Err(failure.clone())))))
         };
-        let refuse = send.clone();
-        let run = move |replica: &mut DeviceReplica, now: Timestamp| -> Finish {
-            let outcome = write(replica, now);
-            Box::new(move |failure| {
-                send(match failure {
-                    Some(failure) => Err(failure.clone()),
-                    None => outcome,
-                });
-            })
-        };
-        let refuse: Finish = Box::new(move |failure| refuse(Err(failure.cloned().unwrap_or_else(ServiceError::stopping))));
-        let job = Job::Write { client, run: Box::new(run), refuse };
+        let job = Job::Write { client, run: Box::new(run) };
         self.jobs.send(job).await.map_err(|_| ServiceError::stopping())?;
         answered.await.map_err(|_| ServiceError::stopping())?
     }
@@ -191,13 +182,14 @@ impl Worker {
         for job in jobs {
             match job {
                 Job::Read(read) => reads.push(read),
-                Job::Write { client, run, refuse } => match &self.failed {
-                    Some(failure) => refuse(Some(failure)),
-                    None => {
-                        finishes.push(run(&mut self.replica, now()));
-                        group.wrote(self.replica.store().op_count(), client);
-                    }
-                },
+                Job::Write { client, run } => {
+                    let turn = match &self.failed {
+                        Some(failure) => Err(failure),
+                        None => Ok((&mut self.replica, now())),
+                    };
+                    finishes.push(run(turn));
+                    group.wrote(self.replica.store().op_count(), client);
+                }
                 Job::Tick => self.tick(),
                 Job::Checkpoint(answer) => asked.push(answer),
                 Job::Stop(answer) => stop = Some(answer),
@@ -227,9 +219,6 @@ impl Worker {
 
     fn tick(&mut self) {
         let due = self.replica.next_timeout().is_some_and(|at| at <= now());
-        if due {
-            self.metrics.checkpoint();
-        }
         if due && let Err(error) = self.replica.tick(now()) {
             self.fail(&error);
         }

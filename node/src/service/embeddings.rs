@@ -1,7 +1,4 @@
-//! Vectors: checked against the model's others, kept in full on this device.
-
-use nodespace_protocol::fold::embedding::content_hash;
-use nodespace_protocol::ids::NodeId;
+//! Vectors: checked against the model's others.
 
 use nodespace_projection::row::DIMENSION_MAX;
 
@@ -26,9 +23,4 @@ pub(super) fn check(replica: &DeviceReplica, model: &str, vector: &[f32]) -> Res
         }
         _ => Ok(()),
     }
-}
-
-/// Keeps the full vector for the table; the operation carries its 8-bit form.
-pub(super) fn keep(replica: &DeviceReplica, id: &NodeId, model: &str, content: &str, vector: &[f32]) -> Result<(), ServiceError> {
-    Ok(replica.store().put_vector(id, model, &content_hash(content), vector)?)
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nodespace_protocol::clock::Timestamp;
+use nodespace_protocol::fold::embedding::content_hash;
 use nodespace_protocol::ids::{NodeId, OpHash};
 use nodespace_protocol::replica::{NewEmbedding, NewNode, NodeUpdate, TextUpdate};
 use nodespace_protocol::text::TextPatch;
@@ -196,24 +197,25 @@ fn relocate(replica: &mut DeviceReplica, now: Timestamp, id: &str, request: &Mov
 
 fn embed(replica: &mut DeviceReplica, now: Timestamp, id: &str, model: String, vector: Vec<f32>) -> Written {
     let id = parse::node_id(id)?;
-    let content = replica.view(&id)?.content;
+    let source = replica.node(&id)?.map(|state| content_hash(state.content())).unwrap_or_default();
     super::embeddings::check(replica, &model, &vector)?;
-    let op = replica.attach_embedding(now, &id, &NewEmbedding { model: model.clone(), vector: vector.clone() })?;
-    super::embeddings::keep(replica, &id, &model, &content, &vector)?;
+    let embedding = NewEmbedding { model, vector };
+    let op = replica.attach_embedding(now, &id, &embedding)?;
+    // The operation carries the 8-bit form; the full vector is kept for the table.
+    replica.store().put_vector(&id, &embedding.model, &source, &embedding.vector)?;
     Ok((id, Some(op)))
 }
 
-/// The node's id, once it is there and has the version that was expected.
+/// The node's id, if it has the version that was expected.
 fn checked(replica: &DeviceReplica, id: &str, expected: Option<u64>) -> Result<NodeId, ServiceError> {
     let id = parse::node_id(id)?;
+    let Some(expected) = expected else { return Ok(id) };
     let found = replica.heads(&id)?.iter().map(|head| head.version).max().unwrap_or_default();
-    match expected {
-        Some(expected) if expected != found => {
-            let message = format!("node `{id}` has version {found}, not {expected}: read it again and decide anew");
-            let mut error = ServiceError::new(ErrorCode::StaleVersion, message);
-            error.0.version = Some(found);
-            Err(error)
-        }
-        _ => Ok(id),
+    if expected == found {
+        return Ok(id);
     }
+    let message = format!("node `{id}` has version {found}, not {expected}: read it again and decide anew");
+    let mut error = ServiceError::new(ErrorCode::StaleVersion, message);
+    error.0.version = Some(found);
+    Err(error)
 }
