@@ -6,6 +6,9 @@ use super::parse;
 use crate::engine::{DeviceReplica, Phase, Workspace};
 use crate::model::{ProjectionStatus, ServiceError, StoreStatus, WorkspaceStatus};
 
+/// How sync stands with a workspace that is being joined.
+pub(super) const JOINING: &str = "joining: waiting for a member to answer";
+
 impl Workspace {
     /// How it is doing now.
     ///
@@ -15,7 +18,7 @@ impl Workspace {
         let projection = self.projection_status();
         let cursor = self.feed().end().to_string();
         let (id, epoch) = (self.id().to_string(), self.epoch());
-        let sync = self.watch_sync_status().borrow().summary.to_string();
+        let sync = self.sync_summary();
         self.write(None, move |replica, _| {
             let digest = replica.state_digest();
             let device = replica.device();
@@ -32,10 +35,15 @@ impl Workspace {
                 open_conflicts: replica.conflicts()?.iter().filter(|found| found.conflict.is_open()).count(),
                 store: store(replica),
                 projection,
-                sync,
+                sync: if replica.membership().is_empty() { JOINING.to_owned() } else { sync },
             })
         })
         .await
+    }
+
+    /// How sync stands, in a line.
+    pub(super) fn sync_summary(&self) -> String {
+        self.watch_sync_status().borrow().summary.to_string()
     }
 
     /// How its LanceDB table is doing.
