@@ -13,8 +13,5 @@ pub(crate) fn announce(device: &Device, config: &Config) {
 #[expect(clippy::unused_async, reason = "listening takes a moment")]
 pub(crate) async fn start(device: &Device, config: &Config) -> anyhow::Result<()> {
     announce(device, config);
-    if !config.network.enabled {
-        return Ok(());
-    }
     Ok(())
 }
