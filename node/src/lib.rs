@@ -25,5 +25,6 @@ pub mod export;
 pub mod import;
 pub mod logging;
 pub mod model;
+pub mod net;
 pub mod service;
 pub mod sync;
