@@ -17,15 +17,18 @@ mod device;
 mod feed;
 mod logger;
 mod metrics;
+mod network;
 mod projector;
 mod rows;
 mod workspace;
 
+pub use clock::Clock;
 pub use device::{CreateOptions, Created, Device, DeviceError, OpenOptions, PROJECTION_FOLDER};
 pub(crate) use feed::Feed;
 pub use feed::{Cursor, Position};
 pub use logger::{GROUP_JOBS_MAX, QUEUE_JOBS_MAX};
 pub use metrics::Metrics;
+pub use network::{JoinProgress, Joining, Network, TicketAddresses};
 pub(crate) use projector::Phase;
 pub(crate) use rows::{embeddings_of, row as row_of};
 pub use workspace::Workspace;

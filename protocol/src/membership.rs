@@ -14,8 +14,10 @@
 //! removed can be added again: an addition counts when every removal of that user lies in its past.
 
 pub mod action;
+mod armour;
 pub mod bits;
 pub mod certificate;
+pub mod device_ticket;
 mod evaluate;
 pub mod ticket;
 
@@ -26,7 +28,8 @@ use serde::{Deserialize, Serialize};
 
 pub use action::WorkspaceAction;
 pub use certificate::Certificate;
-pub use ticket::Ticket;
+pub use device_ticket::{DeviceTicket, DeviceWorkspace};
+pub use ticket::{Ticket, TicketError};
 
 use crate::clock::{Stamp, Timestamp};
 use crate::conflict::Policy;

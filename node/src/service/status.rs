@@ -2,6 +2,7 @@
 
 use nodespace_protocol::ids::hex;
 
+use super::parse;
 use crate::engine::{DeviceReplica, Phase, Workspace};
 use crate::model::{ProjectionStatus, ServiceError, StoreStatus, WorkspaceStatus};
 
@@ -14,6 +15,7 @@ impl Workspace {
         let projection = self.projection_status();
         let cursor = self.feed().end().to_string();
         let (id, epoch) = (self.id().to_string(), self.epoch());
+        let sync = self.watch_sync_status().borrow().summary.to_string();
         self.write(None, move |replica, _| {
             let digest = replica.state_digest();
             let device = replica.device();
@@ -23,14 +25,14 @@ impl Workspace {
                 name: replica.membership().name().to_owned(),
                 device: device.map(|device| device.to_string()).unwrap_or_default(),
                 user: device.and_then(|device| replica.membership().user(&device)).map(|user| user.to_string()),
-                role: device.and_then(|device| replica.membership().role(&device)).map(|role| format!("{role:?}").to_ascii_lowercase()),
+                role: device.and_then(|device| replica.membership().role(&device)).map(|role| parse::role_name(role).to_owned()),
                 epoch,
                 state_digest: hex(&digest),
                 cursor,
                 open_conflicts: replica.conflicts()?.iter().filter(|found| found.conflict.is_open()).count(),
                 store: store(replica),
                 projection,
-                sync: "local only".to_owned(),
+                sync,
             })
         })
         .await

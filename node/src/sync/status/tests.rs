@@ -65,7 +65,7 @@ fn a_confirmation_that_comes_late_is_of_what_was() {
 fn a_plan_tells_what_is_missing() {
     let mut board = board([StatusInput::Reachable(peer(1))]);
     assert_eq!(board.status().targets[0].missing_there, Missing::Unknown);
-    board.handle(StatusInput::Session { target: peer(1), status: session(SyncState::Transferring) });
+    board.handle(StatusInput::Session { target: peer(1), status: session(SyncState::Transferring), now_ms: 0 });
     let status = board.status();
     assert_eq!(status.summary, Summary::Syncing);
     assert_eq!((status.targets[0].missing_there, status.targets[0].missing_here), (Missing::Exactly(6), Missing::Exactly(0)));
@@ -114,8 +114,8 @@ fn input() -> impl Strategy<Value = StatusInput> {
         3 | 4 => StatusInput::Reachable(target),
         5 => StatusInput::Unreachable(target),
         6 => StatusInput::Forget(target),
-        7 => StatusInput::Session { target, status: session(SyncState::Synced) },
-        8 => StatusInput::Session { target, status: session(SyncState::Transferring) },
+        7 => StatusInput::Session { target, status: session(SyncState::Synced), now_ms: 0 },
+        8 => StatusInput::Session { target, status: session(SyncState::Transferring), now_ms: 0 },
         9 => StatusInput::Failed { target, failure: SyncFailure::Unreachable },
         _ => confirmed(target, number),
     })
