@@ -26,5 +26,6 @@ pub mod import;
 pub mod logging;
 pub mod model;
 pub mod net;
+pub mod peers;
 pub mod service;
 pub mod sync;

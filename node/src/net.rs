@@ -31,8 +31,6 @@ mod options;
 mod saving;
 mod supervisor;
 mod task;
-#[cfg(test)]
-mod tests;
 
 pub use behaviour::GOSSIP_BYTES_MAX;
 pub use handle::{

@@ -380,6 +380,11 @@ impl Session {
         self.next_transfer(replica)
     }
 
+    /// Whether frames of operations are under way that the peer has not acknowledged.
+    pub fn has_unacknowledged(&self) -> bool {
+        !self.unacknowledged.is_empty()
+    }
+
     /// Whether operations of others may be waiting for [`Session::release`].
     pub const fn holds_back(&self) -> bool {
         self.held_back

@@ -206,7 +206,7 @@ impl Device {
             ticket_addresses: RwLock::default(),
         };
         let device = Self { inner: Arc::new(inner) };
-        opened.into_iter().for_each(|opened| device.insert(opened));
+        opened.into_iter().for_each(|opened| drop(device.insert(opened)));
         Ok(device)
     }
 

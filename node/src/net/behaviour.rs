@@ -3,9 +3,8 @@
 //! Order matters: what denies connections comes first, since the others note a connection before a later one can deny it
 //! (rust-libp2p#4773).
 
-use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use libp2p::swarm::NetworkBehaviour;
@@ -42,8 +41,9 @@ const DUPLICATE_TIME: Duration = Duration::from_secs(60);
 /// What identify calls the protocol; peers of other kinds are told by the gate, not by this.
 pub(super) const PROTOCOL_VERSION: &str = "/nodespace/1";
 
-/// The filter with a bound on how much of a peer's subscriptions is taken note of.
-pub(super) type TopicFilter = gossipsub::MaxCountSubscriptionFilter<OwnTopics>;
+/// Bounds what is taken note of. This device subscribes to the topics of its own workspaces alone; what *members* say of other topics is kept,
+/// within the bounds, since one that hears of a removal first changes its topic first, and its word would be lost if it were heard too early.
+pub(super) type TopicFilter = gossipsub::MaxCountSubscriptionFilter<gossipsub::AllowAllSubscriptionFilter>;
 /// Gossipsub with that filter.
 pub(super) type Gossip = gossipsub::Behaviour<gossipsub::IdentityTransform, TopicFilter>;
 
@@ -59,8 +59,9 @@ pub(super) struct Behaviour {
     pub(super) gossip: MembersOnly<Gossip>,
     relay: relay::client::Behaviour,
     dcutr: dcutr::Behaviour,
+    /// Asks circuit relays whether this device can be reached from outside. Devices do not answer that question for each other: to answer it
+    /// one connects a second time, and a second connection between members breaks gossip.
     autonat: autonat::v2::client::Behaviour,
-    autonat_server: autonat::v2::server::Behaviour,
     pub(super) stream: libp2p_stream::Behaviour,
 }
 
@@ -75,10 +76,10 @@ impl Behaviour {
         key: &identity::Keypair,
         relay: relay::client::Behaviour,
         options: &NetOptions,
-        (admission, clock, topics): (&Admission, &Arc<Clock>, &OwnTopics),
+        (admission, clock): (&Admission, &Arc<Clock>),
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let peer = key.public().to_peer_id();
-        let gossip = MembersOnly::new(gossip(key, topics.clone())?, admission.clone(), Arc::clone(clock));
+        let gossip = MembersOnly::new(gossip(key)?, admission.clone(), Arc::clone(clock));
         Ok(Self {
             gate: Gate::new(admission.clone(), Arc::clone(clock)),
             limits: connection_limits::Behaviour::new(limits(options.connections_max)),
@@ -90,7 +91,6 @@ impl Behaviour {
             relay,
             dcutr: dcutr::Behaviour::new(peer),
             autonat: autonat::v2::client::Behaviour::default(),
-            autonat_server: autonat::v2::server::Behaviour::default(),
             stream: libp2p_stream::Behaviour::new(),
         })
     }
@@ -123,9 +123,11 @@ fn mdns(options: &NetOptions, peer: libp2p::PeerId) -> Toggle<mdns::tokio::Behav
 
 /// For groups of two to twenty, as a workspace's devices are; messages are named by their content, so that the same operation from two
 /// devices is one message.
-fn gossip(key: &identity::Keypair, topics: OwnTopics) -> Result<Gossip, Box<dyn std::error::Error + Send + Sync>> {
+fn gossip(key: &identity::Keypair) -> Result<Gossip, Box<dyn std::error::Error + Send + Sync>> {
     let name = |message: &gossipsub::Message| {
-        gossipsub::MessageId(blake3::Hasher::new().update(message.topic.as_str().as_bytes()).update(&message.data).finalize().as_bytes()[..16].to_vec())
+        gossipsub::MessageId(
+            blake3::Hasher::new().update(message.topic.as_str().as_bytes()).update(&message.data).finalize().as_bytes()[..16].to_vec(),
+        )
     };
     let config = gossipsub::ConfigBuilder::default()
         .mesh_n(4)
@@ -143,35 +145,9 @@ fn gossip(key: &identity::Keypair, topics: OwnTopics) -> Result<Gossip, Box<dyn 
         .connection_handler_queue_len(GOSSIP_QUEUE_MAX)
         .build()?;
     let filter = gossipsub::MaxCountSubscriptionFilter {
-        filter: topics,
+        filter: gossipsub::AllowAllSubscriptionFilter {},
         max_subscribed_topics: SUBSCRIPTIONS_MAX,
         max_subscriptions_per_request: SUBSCRIPTIONS_MAX,
     };
     Ok(gossipsub::Behaviour::new_with_subscription_filter(gossipsub::MessageAuthenticity::Signed(key.clone()), config, filter)?)
-}
-
-/// Subscribes to the topics of this device's workspaces and to no others.
-///
-/// What *peers* say they subscribe to is taken note of, within bounds, also when it is not ours: they are members, and one that hears of a
-/// removal first changes its topic first. Its word would be lost if it were only heard later.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OwnTopics {
-    topics: Arc<RwLock<HashSet<gossipsub::TopicHash>>>,
-}
-
-impl OwnTopics {
-    /// Puts other topics in place.
-    pub(super) fn set(&self, topics: HashSet<gossipsub::TopicHash>) {
-        *self.topics.write().unwrap_or_else(PoisonError::into_inner) = topics;
-    }
-}
-
-impl gossipsub::TopicSubscriptionFilter for OwnTopics {
-    fn can_subscribe(&mut self, topic: &gossipsub::TopicHash) -> bool {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
-    }
-
-    fn allow_incoming_subscription(&mut self, _: &gossipsub::Subscription) -> bool {
-        true
-    }
 }

@@ -8,7 +8,7 @@ use nodespace_protocol::ids::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::address::Source;
-use super::admission::{Admission, Roll, Standing};
+use super::admission::{Roll, Standing};
 use super::metrics::NetMetrics;
 
 /// Commands that wait; whoever comes then waits to be let in.
@@ -41,6 +41,8 @@ pub enum NetEvent {
     Reachable(Vec<Multiaddr>),
     /// The machine's addresses changed.
     Changed,
+    /// A member told an address of its own that was not known.
+    Learned(DeviceId),
     /// A peer opened a stream.
     Stream {
         /// Who.
@@ -97,8 +99,13 @@ pub enum OpenError {
     #[error("device {} is not connected", .0.short())]
     NotConnected(DeviceId),
     /// It does not speak this.
-    #[error("device {} does not speak {1}; it may run another version", .0.short())]
-    Unsupported(DeviceId, StreamProtocol),
+    #[error("device {} does not speak {protocol}; it may run another version", device.short())]
+    Unsupported {
+        /// Which device.
+        device: DeviceId,
+        /// What was tried.
+        protocol: StreamProtocol,
+    },
     /// It took too long, or the connection broke.
     #[error("no stream could be opened to device {}", .0.short())]
     Failed(DeviceId),
@@ -147,14 +154,36 @@ pub(super) enum Command {
     SetRoll(Roll),
     SetCarriers(Vec<Multiaddr>),
     Dial(DeviceId),
-    Learn { device: DeviceId, addresses: Vec<Multiaddr>, source: Source, near: bool },
-    Forget { device: DeviceId, address: Multiaddr, answer: oneshot::Sender<bool> },
-    Disconnect { device: DeviceId, reason: &'static str, turn_away: bool },
+    Learn {
+        device: DeviceId,
+        addresses: Vec<Multiaddr>,
+        source: Source,
+        near: bool,
+    },
+    Forget {
+        device: DeviceId,
+        address: Multiaddr,
+        answer: oneshot::Sender<bool>,
+    },
+    Disconnect {
+        device: DeviceId,
+        reason: &'static str,
+        turn_away: bool,
+    },
     Vouched(DeviceId),
-    Booted { device: DeviceId, nonce: u64 },
+    Booted {
+        device: DeviceId,
+        nonce: u64,
+    },
     Topics(BTreeSet<String>),
-    Publish { topic: String, data: Vec<u8> },
-    Judge { message: Box<GossipMessage>, verdict: Verdict },
+    Publish {
+        topic: String,
+        data: Vec<u8>,
+    },
+    Judge {
+        message: Box<GossipMessage>,
+        verdict: Verdict,
+    },
     AddressesFor(oneshot::Sender<BTreeMap<DeviceId, Vec<Multiaddr>>>),
     Snapshot(oneshot::Sender<NetSnapshot>),
     IsConnected(DeviceId, oneshot::Sender<bool>),
@@ -168,7 +197,6 @@ pub(super) enum Command {
 pub struct NetHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) control: super::control::SharedControl,
-    pub(super) admission: Admission,
     pub(super) metrics: NetMetrics,
     pub(super) peer_id: libp2p::PeerId,
 }
@@ -279,7 +307,7 @@ impl NetHandle {
         let mut control = self.control.get().ok_or(OpenError::Stopping)?;
         match tokio::time::timeout(OPEN_TIME, control.open_stream(peer, protocol.clone())).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))) => Err(OpenError::Unsupported(device, protocol)),
+            Ok(Err(libp2p_stream::OpenStreamError::UnsupportedProtocol(_))) => Err(OpenError::Unsupported { device, protocol }),
             Ok(Err(_)) | Err(_) => Err(OpenError::Failed(device)),
         }
     }
@@ -290,6 +318,12 @@ impl NetHandle {
         self.send(Command::Stop(answer)).await;
         // When nobody answers it has stopped already.
         answered.await.ok();
+    }
+
+    /// Has the network task panic, to see that it is started anew.
+    #[cfg(test)]
+    pub(crate) async fn panic_on_purpose(&self) {
+        self.send(Command::Panic).await;
     }
 
     async fn send(&self, command: Command) {

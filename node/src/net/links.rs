@@ -35,6 +35,8 @@ pub struct Link {
     pub relayed: bool,
     /// Whether the other end was no member when it was made.
     pub guest: bool,
+    /// Whether the other end is a circuit relay: it connects back to find out whether we can be reached, and may.
+    pub carrier: bool,
     /// The other end's address.
     pub address: Multiaddr,
 }
@@ -216,8 +218,8 @@ impl<I: Copy + Ord> Links<I> {
     /// Two connections to one device: which one goes?
     fn choose(&mut self, older: I, newer: I, now: u64) {
         let (Some(first), Some(second)) = (self.entries.get(&older), self.entries.get(&newer)) else { return };
-        if first.closing || second.closing || first.link.relayed != second.link.relayed {
-            return; // Of different kinds: the timer decides.
+        if first.closing || second.closing || first.link.carrier || first.link.relayed != second.link.relayed {
+            return; // Of different kinds the timer decides.
         }
         let at_once = now.saturating_sub(first.since) < SIMULTANEOUS_MS;
         if !at_once {

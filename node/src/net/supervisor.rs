@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::NetError;
 use super::admission::Admission;
-use super::behaviour::{Behaviour, OwnTopics};
+use super::behaviour::Behaviour;
 use super::book::PeerBook;
 use super::clock::Clock;
 use super::control::SharedControl;
@@ -60,7 +60,6 @@ pub fn start(options: NetOptions, metrics: NetMetrics) -> Result<(NetHandle, Net
         admission: Admission::default(),
         clock,
         book,
-        topics: OwnTopics::default(),
         topic_names: std::collections::BTreeSet::new(),
         carriers,
         metrics: metrics.clone(),
@@ -72,7 +71,7 @@ pub fn start(options: NetOptions, metrics: NetMetrics) -> Result<(NetHandle, Net
     let swarm = build(&lasting)?;
     let control = SharedControl::default();
     let peer_id = *swarm.local_peer_id();
-    let handle = NetHandle { commands, control: control.clone(), admission: lasting.admission.clone(), metrics, peer_id };
+    let handle = NetHandle { commands, control: control.clone(), metrics, peer_id };
     tokio::spawn(supervise(lasting, swarm, control, queue));
     Ok((handle, NetEvents { events: events_out, inbox: inbox_out }))
 }
@@ -139,9 +138,7 @@ fn build(lasting: &Lasting) -> Result<Swarm<Behaviour>, NetError> {
         .map_err(|error| failed(&error))?
         .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(|error| failed(&error))?
-        .with_behaviour(|key, relay| {
-            Behaviour::new(key, relay, &lasting.options, (&lasting.admission, &lasting.clock, &lasting.topics))
-        })
+        .with_behaviour(|key, relay| Behaviour::new(key, relay, &lasting.options, (&lasting.admission, &lasting.clock)))
         .map_err(|error| failed(&error))?;
     Ok(builder.with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIME)).build())
 }

@@ -6,7 +6,7 @@
 mod commands;
 mod events;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use nodespace_protocol::ids::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::admission::Admission;
-use super::behaviour::{Behaviour, OwnTopics};
+use super::behaviour::Behaviour;
 use super::book::{Dial, PeerBook};
 use super::clock::Clock;
 use super::control::SharedControl;
@@ -52,7 +52,6 @@ pub(super) struct Lasting {
     pub(super) admission: Admission,
     pub(super) clock: Arc<Clock>,
     pub(super) book: PeerBook,
-    pub(super) topics: OwnTopics,
     pub(super) topic_names: BTreeSet<String>,
     pub(super) carriers: Vec<Multiaddr>,
     pub(super) metrics: NetMetrics,
@@ -74,7 +73,7 @@ pub(super) struct NetTask<'a> {
     farewells: BTreeMap<DeviceId, (u64, &'static str)>,
     repaired: BTreeMap<DeviceId, u64>,
     /// Listeners through circuit relays.
-    circuits: BTreeMap<ListenerId, Multiaddr>,
+    circuits: HashMap<ListenerId, Multiaddr>,
     carriers_due: BTreeMap<Multiaddr, u64>,
     public: Option<bool>,
     save_due: u64,
@@ -110,7 +109,7 @@ impl<'a> NetTask<'a> {
             vouched: BTreeSet::new(),
             farewells: BTreeMap::new(),
             repaired: BTreeMap::new(),
-            circuits: BTreeMap::new(),
+            circuits: HashMap::new(),
             carriers_due: BTreeMap::new(),
             public: None,
             save_due: now + SAVE_MS,

@@ -104,7 +104,9 @@ impl WorkspaceAction {
     /// The device that this makes a member's.
     pub const fn device(&self) -> Option<DeviceId> {
         match self {
-            Self::Genesis { certificate, .. } | Self::AddDevice { certificate } | Self::Join { certificate, .. } => Some(certificate.device),
+            Self::Genesis { certificate, .. } | Self::AddDevice { certificate } | Self::Join { certificate, .. } => {
+                Some(certificate.device)
+            }
             _ => None,
         }
     }

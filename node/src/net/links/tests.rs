@@ -4,10 +4,10 @@ const LOW: DeviceId = DeviceId([1; 32]);
 const HIGH: DeviceId = DeviceId([2; 32]);
 
 fn link(device: DeviceId, dialled: bool) -> Link {
-    Link { device, dialled, relayed: false, guest: false, address: Multiaddr::empty() }
+    Link { device, dialled, relayed: false, guest: false, carrier: false, address: Multiaddr::empty() }
 }
 
-fn closings(links: &mut Links) -> Vec<(u64, Closing)> {
+fn closings(links: &mut Links<u64>) -> Vec<(u64, Closing)> {
     std::iter::from_fn(|| links.poll_closing()).collect()
 }
 
@@ -97,6 +97,14 @@ fn a_guest_has_its_time_and_no_more() {
     links.handle_timeout(10 + GUEST_MS_MAX);
     assert_eq!(closings(&mut links), [(1_u64, Closing::GuestTooSlow)]);
     links.handle_timeout(10 + 2 * GUEST_MS_MAX);
+    assert_eq!(closings(&mut links), []);
+}
+
+#[test]
+fn a_circuit_relay_may_connect_back() {
+    let mut links = Links::new(LOW);
+    links.opened(1_u64, Link { carrier: true, ..link(HIGH, true) }, 0);
+    links.opened(2_u64, Link { carrier: true, ..link(HIGH, false) }, 60_000);
     assert_eq!(closings(&mut links), []);
 }
 

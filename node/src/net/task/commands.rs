@@ -1,6 +1,6 @@
 //! What the rest of the device asks for.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p::gossipsub::{IdentTopic, MessageAcceptance, PublishError};
 use libp2p::{Multiaddr, multiaddr::Protocol};
@@ -8,7 +8,7 @@ use nodespace_protocol::ids::DeviceId;
 
 use super::super::address::{Source, is_loopback, is_relayed, split_peer};
 use super::super::admission::{Roll, Standing};
-use super::super::handle::{Command, GossipMessage, NetSnapshot, PeerSnapshot, Verdict};
+use super::super::handle::{Command, GossipMessage, NetEvent, NetSnapshot, PeerSnapshot, Verdict};
 use super::super::identity::{device_of, peer_id};
 use super::{FAREWELL_MS, NetTask, PROMOTION_MS};
 
@@ -78,7 +78,7 @@ impl NetTask<'_> {
     pub(super) fn set_carriers(&mut self, carriers: Vec<Multiaddr>) {
         let devices = carriers.iter().filter_map(|address| device_of(&split_peer(address)?.1)).collect();
         self.lasting.admission.set_carriers(devices);
-        let gone: Vec<_> = self.circuits.extract_if(.., |_, address| !carriers.contains(address)).map(|(id, _)| id).collect();
+        let gone: Vec<_> = self.circuits.extract_if(|_, address| !carriers.contains(address)).map(|(id, _)| id).collect();
         for id in gone {
             self.swarm.remove_listener(id);
         }
@@ -99,7 +99,9 @@ impl NetTask<'_> {
             return;
         }
         let now = self.now();
-        self.lasting.book.learn(device, &address, source, near, now);
+        if self.lasting.book.learn(device, &address, source, near, now) && source == Source::Identify {
+            self.tell(NetEvent::Learned(device));
+        }
     }
 
     fn on_booted(&mut self, device: DeviceId, nonce: u64) {
@@ -112,9 +114,7 @@ impl NetTask<'_> {
     }
 
     pub(super) fn set_topics(&mut self, topics: BTreeSet<String>) {
-        let hashes: HashSet<_> = topics.iter().map(|topic| IdentTopic::new(topic).hash()).collect();
         let gone: Vec<String> = self.lasting.topic_names.difference(&topics).cloned().collect();
-        self.lasting.topics.set(hashes);
         let gossip = &mut self.swarm.behaviour_mut().gossip.inner;
         for topic in gone {
             gossip.unsubscribe(&IdentTopic::new(topic));
@@ -150,8 +150,8 @@ impl NetTask<'_> {
     }
 
     fn known_addresses(&self) -> BTreeMap<DeviceId, Vec<Multiaddr>> {
-        let saved = self.lasting.book.saved();
-        saved.peers.into_iter().map(|peer| (peer.device, peer.addresses)).collect()
+        let book = &self.lasting.book;
+        book.wanted().iter().map(|device| (*device, book.addresses(device))).filter(|(_, addresses)| !addresses.is_empty()).collect()
     }
 
     fn snapshot(&self) -> NetSnapshot {

@@ -23,7 +23,9 @@ impl NetTask<'_> {
     pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
-            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => self.on_established(peer_id, connection_id, &endpoint),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(peer_id, connection_id, &endpoint)
+            }
             SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
                 let cause = cause.map(|cause| cause.to_string()).unwrap_or_default();
                 self.on_closed(connection_id, &cause);
@@ -70,7 +72,14 @@ impl NetTask<'_> {
         let standing = self.lasting.admission.judge(&device, now).unwrap_or(Standing::Guest);
         let address = endpoint.get_remote_address().clone();
         let guest = standing == Standing::Guest && !self.vouched.contains(&device);
-        let link = Link { device, dialled: endpoint.is_dialer(), relayed: endpoint.is_relayed() || is_relayed(&address), guest, address };
+        let link = Link {
+            device,
+            dialled: endpoint.is_dialer(),
+            relayed: endpoint.is_relayed() || is_relayed(&address),
+            guest,
+            carrier: standing == Standing::Carrier,
+            address,
+        };
         tracing::debug!(device = %device.short(), address = %link.address, ?standing, dialled = link.dialled, "connected");
         if guest {
             self.lasting.admission.enter(device);
