@@ -26,8 +26,8 @@ pub use import::{DocumentOutcome, ExportQuery, ImportCounts, ImportDocument, Imp
 pub use maintenance::{BackupReport, BackupRequest, DoctorReport, DoctorRequest, Finding, RebuildReport, RestoreReport, Severity};
 pub use membership::{
     AddDevice, AddMember, CreateInvite, CreateWorkspace, DeviceEntry, DeviceIdentity, DeviceInvitation, DeviceList, Invitation,
-    InviteEntry, InviteList, JoinReport, JoinRequest, Joined, MemberEntry, MemberList, MembershipChange, SetRole, UpdateWorkspace,
-    WorkspaceList, WorkspaceState, WorkspaceSummary,
+    InviteEntry, InviteList, JoinFailure, JoinReport, JoinRequest, Joined, MemberEntry, MemberList, MembershipChange, SetRole,
+    UpdateWorkspace, WorkspaceList, WorkspaceState, WorkspaceSummary,
 };
 pub use network::{AddPeer, NatStatus, NetworkStatus, PeerStatus};
 pub use node::{

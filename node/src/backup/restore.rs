@@ -288,11 +288,10 @@ fn home_refusal(error: nodespace_store::HomeError) -> ServiceError {
         HomeError::Exists { .. } | HomeError::NotEmpty { .. } => ErrorCode::AlreadyExists,
         HomeError::NotAHome { .. } => ErrorCode::NotFound,
         HomeError::Locked { .. } => ErrorCode::Unavailable,
-        HomeError::Future { .. }
-        | HomeError::Exposed { .. }
-        | HomeError::Damaged { .. }
-        | HomeError::Certificate { .. }
-        | HomeError::Environment(_) => ErrorCode::StoreFailed,
+        HomeError::Certificate { .. } => ErrorCode::InviteRefused,
+        HomeError::Future { .. } | HomeError::Exposed { .. } | HomeError::Damaged { .. } | HomeError::Environment(_) => {
+            ErrorCode::StoreFailed
+        }
     };
     ServiceError::new(code, error.to_string())
 }

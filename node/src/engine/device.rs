@@ -206,7 +206,9 @@ impl Device {
             ticket_addresses: RwLock::default(),
         };
         let device = Self { inner: Arc::new(inner) };
-        opened.into_iter().for_each(|opened| drop(device.insert(opened)));
+        for opened in opened {
+            device.insert(opened);
+        }
         Ok(device)
     }
 

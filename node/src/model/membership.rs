@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::error::ErrorBody;
+
 /// A workspace to be founded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -197,6 +199,17 @@ pub struct Joined {
 pub struct JoinReport {
     /// The workspaces that were joined: one by an invite, all of the user's by a device ticket.
     pub joined: Vec<Joined>,
+    /// Those of a device ticket that were not, while others were.
+    pub failed: Vec<JoinFailure>,
+}
+
+/// A workspace that was not joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JoinFailure {
+    /// The workspace.
+    pub workspace: String,
+    /// Why.
+    pub error: ErrorBody,
 }
 
 /// A member.

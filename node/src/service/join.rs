@@ -11,15 +11,17 @@
 
 mod ticket;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::ids::WorkspaceId;
-use nodespace_protocol::membership::{Unauthorised, WorkspaceAction};
+use nodespace_protocol::membership::{Certificate, Unauthorised, WorkspaceAction};
 use nodespace_protocol::replica::WriteError;
 
 use super::parse;
 use crate::engine::{Device, DeviceReplica, JoinProgress, Joining, Workspace};
-use crate::model::{ErrorCode, JoinReport, Joined, Progress, ServiceError};
+use crate::model::{ErrorCode, JoinFailure, JoinReport, Joined, Progress, ServiceError};
 use ticket::JoinTicket;
 
 /// How long an interrupted join waits before its second attempt; doubled with each further one.
@@ -54,9 +56,16 @@ impl Device {
         }
         let mut report = JoinReport::default();
         for joining in open {
-            report.joined.push(self.join_one(joining, &ticket.text(), &progress).await?);
+            let workspace = joining.workspace.to_string();
+            match self.join_one(joining, &ticket.text(), &progress).await {
+                Ok(joined) => report.joined.push(joined),
+                Err(error) => report.failed.push(JoinFailure { workspace, error: error.0 }),
+            }
         }
-        Ok(report)
+        match report.failed.first() {
+            Some(failure) if report.joined.is_empty() => Err(ServiceError(failure.error.clone())),
+            _ => Ok(report),
+        }
     }
 
     /// Goes on with the joins that were under way when the program stopped.
@@ -149,6 +158,14 @@ impl Device {
     }
 }
 
+/// Whether a text is a ticket that is whole, whatever it leads to: for who wants to know before anything is made.
+///
+/// # Errors
+/// When it is not, with the reason.
+pub fn check_ticket(text: &str) -> Result<(), ServiceError> {
+    JoinTicket::parse(text).map(drop)
+}
+
 /// Goes on with a join until it is done, refused, or the device closed.
 async fn resume(device: Device, workspace: Workspace, wait: Duration) {
     let mut wait = wait;
@@ -158,7 +175,7 @@ async fn resume(device: Device, workspace: Workspace, wait: Duration) {
         let Ok(Some(text)) = workspace.pending_ticket().await else { return };
         match resume_once(&device, &workspace, &text).await {
             Ok(joined) => return tracing::info!(workspace = %joined.workspace, "joined"),
-            Err(error) if matches!(error.code(), ErrorCode::InviteRefused | ErrorCode::InvalidRequest) => {
+            Err(error) if is_final(error.code()) => {
                 tracing::warn!(workspace = %workspace.id().short(), %error, "the join is given up");
                 if let Err(error) = device.give_up(&workspace, false, error).await {
                     tracing::warn!(workspace = %workspace.id().short(), %error, "what the join left is not removed");
@@ -171,22 +188,22 @@ async fn resume(device: Device, workspace: Workspace, wait: Duration) {
     }
 }
 
+/// Whether waiting is in vain.
+const fn is_final(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::InviteRefused | ErrorCode::InvalidRequest | ErrorCode::AlreadyExists)
+}
+
 async fn resume_once(device: &Device, workspace: &Workspace, text: &str) -> Result<Joined, ServiceError> {
     let _turn = device.join_turn(workspace.id())?;
     let ticket = JoinTicket::parse(text)?;
     ticket.check(device.id(), device.clock().now())?;
     let joining = device.joinings(&ticket)?.into_iter().find(|joining| joining.workspace == workspace.id());
     let joining = joining.ok_or_else(|| ServiceError::new(ErrorCode::InvalidRequest, "the ticket is for another workspace"))?;
-    device.attempt(workspace, joining, &(std::sync::Arc::new(|_| ()) as JoinProgress)).await
+    device.attempt(workspace, joining, &(Arc::new(|_| ()) as JoinProgress)).await
 }
 
 /// Writes what makes this device a member's, unless it is there already.
-fn take_part(
-    replica: &mut DeviceReplica,
-    ticket: &JoinTicket,
-    certificate: nodespace_protocol::membership::Certificate,
-    now: nodespace_protocol::clock::Timestamp,
-) -> Result<(), ServiceError> {
+fn take_part(replica: &mut DeviceReplica, ticket: &JoinTicket, certificate: Certificate, now: Timestamp) -> Result<(), ServiceError> {
     let membership = replica.membership();
     if membership.role(&certificate.device).is_some() {
         return Ok(());

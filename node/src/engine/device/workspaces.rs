@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nodespace_protocol::conflict::Policy;
@@ -150,13 +151,14 @@ impl Device {
     pub async fn forget_workspace(&self, id: WorkspaceId) -> Result<(), DeviceError> {
         let Some(workspace) = self.open_workspace(id) else { return Ok(()) };
         let is_empty = workspace.read(|replica| replica.counts().ops == 0).await?;
+        // Out of sight first: nobody is to ask one that is closing.
+        self.inner.workspaces.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.inner.generation.send_modify(|generation| *generation += 1);
         workspace.close().await?;
         self.with_home(move |device, home| {
-            device.inner.workspaces.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
             let thread = lock(&device.inner.threads).remove(&id);
             // The store is closed when its writer has ended.
-            drop(thread.map(std::thread::JoinHandle::join));
-            device.inner.generation.send_modify(|generation| *generation += 1);
+            drop(thread.map(JoinHandle::join));
             let mut default = device.inner.default.write().unwrap_or_else(PoisonError::into_inner);
             if *default == Some(id) {
                 home.clear_default_workspace()?;

@@ -38,8 +38,7 @@ impl RateMeter {
     pub(super) fn per_second(&self) -> u64 {
         let Some((since, from)) = self.notes.front() else { return 0 };
         let (now, count) = self.latest;
-        let elapsed = now - since;
-        if elapsed == 0 { 0 } else { count.saturating_sub(*from).saturating_mul(1_000) / elapsed }
+        count.saturating_sub(*from).saturating_mul(1_000).checked_div(now - since).unwrap_or(0)
     }
 }
 
