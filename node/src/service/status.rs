@@ -15,7 +15,7 @@ impl Workspace {
         let projection = self.projection_status();
         let cursor = self.feed().end().to_string();
         let (id, epoch) = (self.id().to_string(), self.epoch());
-        let sync = self.watch_sync_status().borrow().summary.to_string();
+        let sync = self.watch_sync_status().borrow().clone();
         self.write(None, move |replica, _| {
             let digest = replica.state_digest();
             let device = replica.device();
@@ -32,7 +32,7 @@ impl Workspace {
                 open_conflicts: replica.conflicts()?.iter().filter(|found| found.conflict.is_open()).count(),
                 store: store(replica),
                 projection,
-                sync,
+                sync: sync.as_of(replica.counts().ops).summary.to_string(),
             })
         })
         .await
