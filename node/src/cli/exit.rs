@@ -8,6 +8,7 @@ use nodespace_node::config::ConfigError;
 use nodespace_node::engine::DeviceError;
 use nodespace_node::logging::LogError;
 use nodespace_node::model::{ErrorCode, ServiceError};
+use nodespace_protocol::replica::WriteError;
 use nodespace_store::{Cause, HomeError};
 
 /// How a command ended.
@@ -95,6 +96,7 @@ impl Exit {
             DeviceError::Home(error) => Self::of_home(error),
             DeviceError::Store { source, .. } => Self::of_code(ServiceError::of_store(source).code()),
             DeviceError::Service(error) => Self::of_code(error.code()),
+            DeviceError::Found(WriteError::Invalid(_)) => Self::Usage,
             DeviceError::Found(_) | DeviceError::System(_) => Self::Failed,
         }
     }

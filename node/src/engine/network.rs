@@ -134,7 +134,8 @@ pub trait Network: fmt::Debug + Send + Sync {
     /// Does not dial an address any more and closes a connection over it. `not_found` when it was never added.
     fn remove_peer(&self, address: String) -> BoxFuture<'_, Result<(), ServiceError>>;
 
-    /// Says goodbye to all peers and ends. Called by [`Device::close`] before the workspaces are closed.
+    /// Says goodbye to all peers, lets go of the device and its workspaces, and ends. Called by [`Device::close`] before the workspaces are
+    /// closed.
     fn stop(&self) -> BoxFuture<'_, ()>;
 }
 

@@ -5,6 +5,10 @@ use nodespace_protocol::ids::hex;
 use super::parse;
 use crate::engine::{DeviceReplica, Phase, Workspace};
 use crate::model::{ProjectionStatus, ServiceError, StoreStatus, WorkspaceStatus};
+use crate::sync::DeviceStatus;
+
+/// How sync stands with a workspace that is being joined.
+const JOINING: &str = "joining: waiting for a member to answer";
 
 impl Workspace {
     /// How it is doing now.
@@ -32,7 +36,7 @@ impl Workspace {
                 open_conflicts: replica.conflicts()?.iter().filter(|found| found.conflict.is_open()).count(),
                 store: store(replica),
                 projection,
-                sync: sync.as_of(replica.counts().ops).summary.to_string(),
+                sync: sync_line(sync, replica),
             })
         })
         .await
@@ -49,6 +53,14 @@ impl Workspace {
         let behind = self.feed().dirty_count() as u64;
         let phase = if behind > 0 && state.phase == Phase::Current { Phase::CatchingUp } else { state.phase };
         ProjectionStatus { rows: state.rows, behind, state: phase.name().to_owned(), problem: state.problem, folder }
+    }
+}
+
+/// How sync stands with what is held by now, in a line.
+pub(super) fn sync_line(sync: DeviceStatus, replica: &DeviceReplica) -> String {
+    match replica.membership().is_empty() {
+        true => JOINING.to_owned(),
+        false => sync.as_of(replica.counts().ops).summary.to_string(),
     }
 }
 

@@ -9,8 +9,8 @@ use super::{Device, lock};
 use crate::model::{ErrorCode, ServiceError};
 
 impl Device {
-    /// Gives the device its network; the joins that a restart had interrupted go on. Once: a second network is not taken, and answered
-    /// with `false`.
+    /// Gives the device its network; the joins that a restart had interrupted go on. Needs a tokio runtime. Once: a second network is not
+    /// taken, and answered with `false`.
     pub fn attach_network(&self, network: Arc<dyn Network>) -> bool {
         let attached = self.inner.network.set(network).is_ok();
         if attached {
