@@ -182,6 +182,15 @@ setup_python_reader() {
   fi
 }
 
+# A libp2p node of another implementation, to see that it can connect and is turned away. Without it one test says so and does nothing.
+setup_js_peer() {
+  if $check_only; then
+    scripts/js-peer.sh --check || say "missing: js-libp2p; one test will be skipped. Run: scripts/js-peer.sh"
+  else
+    scripts/js-peer.sh || say "js-libp2p cannot be installed; one test will be skipped"
+  fi
+}
+
 setup_nextest() {
   ! cargo nextest --version >/dev/null 2>&1 || return 0
   say "missing: cargo-nextest"
@@ -199,4 +208,5 @@ setup_system
 setup_rust
 ! wants test || setup_nextest
 ! wants test || setup_python_reader
+! wants test || setup_js_peer
 ! $incomplete

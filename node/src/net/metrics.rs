@@ -9,10 +9,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// Connections there are, by what the other end is.
+/// Connected devices, by what they are to this one.
 const CONNECTIONS: &str = "connections";
-/// Peers that were refused or disconnected, by reason.
+/// Peers that were refused, by reason.
 const REFUSED: &str = "refused";
+/// Connections that we closed, by reason.
+const CLOSED: &str = "closed";
 /// Dials that are over, by result.
 const DIALS: &str = "dials";
 /// Round trips of pings.
@@ -33,6 +35,7 @@ type Labels = [(&'static str, &'static str); 1];
 pub struct NetMetrics {
     pub(crate) connections: Family<Labels, Gauge>,
     refused: Family<Labels, Counter>,
+    closed: Family<Labels, Counter>,
     pub(crate) dials: Family<Labels, Counter>,
     pub(crate) round_trip: Histogram,
     pub(crate) gossip_sent: Family<Labels, Counter>,
@@ -48,6 +51,7 @@ impl NetMetrics {
         let metrics = Self {
             connections: Family::default(),
             refused: Family::default(),
+            closed: Family::default(),
             dials: Family::default(),
             // From half a millisecond (the same machine) to 16 s (beyond a ping's patience).
             round_trip: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
@@ -58,8 +62,9 @@ impl NetMetrics {
             reasons: Arc::default(),
         };
         let registry = registry.sub_registry_with_prefix("nodespace_net");
-        registry.register(CONNECTIONS, "Connections, by what the other end is to this device", metrics.connections.clone());
-        registry.register(REFUSED, "Peers refused or disconnected, by reason", metrics.refused.clone());
+        registry.register(CONNECTIONS, "Connected devices, by what they are to this one", metrics.connections.clone());
+        registry.register(REFUSED, "Peers refused, by reason", metrics.refused.clone());
+        registry.register(CLOSED, "Connections that this device closed, by reason", metrics.closed.clone());
         registry.register(DIALS, "Dials that are over, by result", metrics.dials.clone());
         registry.register_with_unit(ROUND_TRIP, "Round trips of pings", Unit::Seconds, metrics.round_trip.clone());
         registry.register(GOSSIP_SENT, "Operations handed to gossip, by result", metrics.gossip_sent.clone());
@@ -69,7 +74,12 @@ impl NetMetrics {
         metrics
     }
 
-    /// Somebody was refused or disconnected.
+    /// A connection was closed by us.
+    pub(crate) fn closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Somebody was refused.
     pub(crate) fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&[("reason", reason)]).inc();
         *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;

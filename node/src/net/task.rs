@@ -27,7 +27,7 @@ use super::clock::Clock;
 use super::control::SharedControl;
 use super::handle::{ADDRESSES_PROTOCOL, Command, NODE_PROTOCOL, NetEvent, SYNC_PROTOCOL};
 use super::identity::{device_of, peer_id};
-use super::links::Links;
+use super::links::{Closing, Links};
 use super::metrics::NetMetrics;
 use super::options::NetOptions;
 
@@ -151,7 +151,10 @@ impl<'a> NetTask<'a> {
             if let Some(link) = self.links.link(id) {
                 tracing::debug!(device = %link.device.short(), reason = why.name(), "closing a connection");
             }
-            self.lasting.metrics.refused(why.name());
+            if why == Closing::GuestTooSlow {
+                self.lasting.metrics.refused(why.name());
+            }
+            self.lasting.metrics.closed(why.name());
             self.swarm.close_connection(id);
         }
         while let Some(dial) = self.lasting.book.poll_dial(now) {
@@ -209,7 +212,7 @@ impl<'a> NetTask<'a> {
         let Some(peer) = peer_id(device) else { return };
         if self.swarm.disconnect_peer_id(peer).is_ok() {
             tracing::debug!(device = %device.short(), reason = why, "disconnected");
-            self.lasting.metrics.refused(why);
+            self.lasting.metrics.closed(why);
         }
     }
 

@@ -330,7 +330,8 @@ impl Hub {
         let mut generation = self.device.watch_workspaces();
         self.follow_workspaces(&mut generation).await;
         let Some(known) = self.workspaces.get_mut(&id) else { return };
-        known.hosts = hosts.keys().copied().collect();
+        // Whoever was set by hand may be a member as well.
+        known.hosts = hosts.keys().chain(&self.by_hand).copied().collect();
         known.secret = Some(joining.secret);
         let whom = known.hosts.clone();
         known.inbox.send(Input::Join { joining, hosts: whom, refusals }).await;

@@ -1,6 +1,7 @@
 //! Whole devices in one process, over real sockets on loopback, multicast off.
 
 mod company;
+mod foreign;
 mod gossip;
 mod hostile;
 mod joining;

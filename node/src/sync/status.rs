@@ -175,7 +175,7 @@ impl DeviceStatus {
     /// Whoever syncs hears of a commit a moment after whoever wrote it was answered; in that moment "synced" would be a lie.
     #[must_use]
     pub fn as_of(mut self, operations: u64) -> Self {
-        let since = operations.abs_diff(self.operations);
+        let since = operations.saturating_sub(self.operations);
         if since == 0 {
             return self;
         }

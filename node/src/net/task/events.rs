@@ -84,25 +84,23 @@ impl NetTask<'_> {
         if guest {
             self.lasting.admission.enter(device);
         }
-        self.lasting.metrics.connections.get_or_create(&[("standing", name(standing))]).inc();
         if link.dialled {
             self.lasting.metrics.dials.get_or_create(&[("result", "connected")]).inc();
         }
         let dialled = link.dialled.then(|| strip_own_name(&link.address, &peer));
         self.lasting.book.connected(device, dialled.as_ref(), wall_ms());
         self.farewells.remove(&device);
-        if self.links.opened(id, link, now) {
+        let is_first = self.links.opened(id, link, now);
+        self.count_connections();
+        if is_first {
             self.tell(NetEvent::Connected { device, standing });
         }
     }
 
     fn on_closed(&mut self, id: ConnectionId, cause: &str) {
         let now = self.now();
-        let standing = self.links.link(id).map(|link| if link.guest { Standing::Guest } else { self.standing(&link.device) });
-        if let Some(standing) = standing {
-            self.lasting.metrics.connections.get_or_create(&[("standing", name(standing))]).dec();
-        }
         let Some((device, none_left)) = self.links.closed(id) else { return };
+        self.count_connections();
         tracing::debug!(device = %device.short(), cause, none_left, "a connection is gone");
         if none_left {
             self.lasting.admission.leave(&device);
@@ -113,8 +111,15 @@ impl NetTask<'_> {
         }
     }
 
-    fn standing(&self, device: &DeviceId) -> Standing {
-        self.lasting.admission.judge(device, self.now()).unwrap_or(Standing::Guest)
+    /// Shows how many devices are connected, by what they are to us now.
+    fn count_connections(&self) {
+        let now = self.now();
+        let standings: Vec<Standing> =
+            self.links.devices().iter().map(|device| self.lasting.admission.judge(device, now).unwrap_or(Standing::Guest)).collect();
+        for standing in [Standing::Member, Standing::Host, Standing::Carrier, Standing::Guest] {
+            let count = standings.iter().filter(|other| **other == standing).count();
+            self.lasting.metrics.connections.get_or_create(&[("standing", name(standing))]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     fn on_dial_failed(&mut self, peer: Option<PeerId>, error: &str) {

@@ -190,14 +190,15 @@ impl Somebody {
     /// Waits until the network has refused somebody for this reason.
     pub(super) async fn refused(&self, reason: &str) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        loop {
+        while !self.has_refused(reason).await {
             let refused = self.peers.snapshot().await.unwrap().refused;
-            if refused.get(reason).is_some_and(|count| *count > 0) {
-                return;
-            }
             assert!(tokio::time::Instant::now() < deadline, "nobody was refused for {reason}: {refused:?}");
             tokio::task::yield_now().await;
         }
+    }
+
+    pub(super) async fn has_refused(&self, reason: &str) -> bool {
+        self.peers.snapshot().await.unwrap().refused.get(reason).is_some_and(|count| *count > 0)
     }
 }
 

@@ -188,8 +188,9 @@ impl WorkspaceSync {
             End::Broke(what) => {
                 tracing::warn!(device = %device.short(), workspace = %self.id().short(), what, "the peer broke the protocol");
                 self.penalties.insert(device, self.now() + PENALTY_MS);
-                self.setup.net.metrics().refused(reason);
-                if !admitted {
+                if admitted {
+                    self.setup.net.metrics().refused(reason);
+                } else {
                     self.drop_peer(device, reason, true);
                 }
             }
