@@ -229,8 +229,8 @@ pub struct Invited {
 /// What a join ended with.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Joined {
-    /// The workspace.
-    pub workspace: String,
+    /// The workspaces that the device belongs to now.
+    pub joined: Vec<Value>,
 }
 
 /// Sync, as a device sees it.

@@ -20,6 +20,7 @@ th, td { text-align: left; padding: 5px 12px 5px 0; border-top: 1px solid var(--
 th { border-top: 0; color: var(--soft); font-weight: 500 } td.number, th.number { text-align: right }
 .facts { display: flex; flex-wrap: wrap; gap: 10px 34px; margin-top: 16px }
 .facts div { color: var(--soft); font-size: 13px } .facts b { display: block; font-size: 20px; color: var(--ink); font-weight: 600 }
+.checks td:nth-child(-n+2) { white-space: nowrap; width: 1%; padding-right: 24px }
 .good { color: var(--good); font-weight: 600; white-space: nowrap } .bad { color: var(--bad); font-weight: 600; white-space: nowrap }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 16px; font-size: 13px; color: var(--soft); margin-bottom: 6px }
 .legend i { display: inline-block; width: 14px; height: 3px; margin: 0 6px 4px 0 }
@@ -78,7 +79,7 @@ fn head(page: &mut String, report: &Report) -> Result<()> {
 }
 
 fn verdicts(page: &mut String, report: &Report) -> Result<()> {
-    writeln!(page, "<section><h2>Checks</h2><table>")?;
+    writeln!(page, "<section><h2>Checks</h2><table class=\"checks\">")?;
     for verdict in &report.verdicts {
         let (class, word) = if verdict.passed { ("good", "ok") } else { ("bad", "failed") };
         writeln!(page, "<tr><td class=\"{class}\">{word}<td>{}<td>{}", verdict.check, escape(&verdict.found))?;

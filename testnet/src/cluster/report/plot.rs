@@ -21,6 +21,8 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(120, 110, 20),
     RGBColor(70, 70, 70),
 ];
+/// An axis that ends below has a label for each whole number, and none between them.
+const COUNTED_BELOW: f64 = 10.0;
 const GRID: RGBColor = RGBColor(228, 230, 234);
 const QUIET: RGBColor = RGBColor(0, 158, 115);
 const TEXT: RGBColor = RGBColor(60, 64, 72);
@@ -131,7 +133,11 @@ fn draw(sheet: &Sheet<'_>) -> Result<String> {
         match sheet.logarithmic {
             Scale::Linear => {
                 let mut chart = builder.build_cartesian_2d(0.0..sheet.x_max, 0.0..highest * 1.08).map_err(failed)?;
-                mesh(chart.configure_mesh(), sheet)?;
+                let mut style = chart.configure_mesh();
+                if highest < COUNTED_BELOW {
+                    style.y_labels(highest as usize + 1);
+                }
+                mesh(style, sheet)?;
                 background(&chart.plotting_area().clone(), sheet, (0.0, highest * 1.08))?;
                 lines(&mut chart, sheet)?;
             }
