@@ -166,8 +166,7 @@ impl Lab {
         // Nothing but the API passes there, whatever a device tries.
         nft(
             &space,
-            "table inet management { chain out { type filter hook output priority 0; oifname \"man0\" tcp sport != 1024-65535 drop; \
-            oifname \"man0\" udp sport 0-65535 drop; oifname \"man0\" ip protocol igmp drop; } }",
+            "table inet management { chain out { type filter hook output priority 0; oifname \"man0\" meta l4proto != tcp drop; } }",
         )?;
         let mut prefix: Vec<std::ffi::OsString> = ["ip", "netns", "exec", &space].map(Into::into).into();
         prefix.extend(launcher.prefix.iter().cloned());
@@ -204,7 +203,7 @@ fn ip(space: &str, words: &str) -> Result<()> {
 /// Rules of nftables in a namespace.
 fn nft(space: &str, rules: &str) -> Result<()> {
     // nft reads statements line by line.
-    let rules = rules.replace("; ", ";\n").replace("{ ", "{\n");
+    let rules = rules.replace("; ", ";\n").replace("{ ", "{\n").replace("} ", "}\n");
     command("ip", &["netns", "exec", space, "nft", &rules]).map(drop)
 }
 

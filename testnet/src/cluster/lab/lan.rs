@@ -23,8 +23,6 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     for (number, name) in NAMES.iter().enumerate() {
         let (device, space) = lab.device(name, folder, launcher).await?;
         lab.plug(&space, &switch, &address(0, number))?;
-        // mDNS needs a route for its group, and devices on a LAN have one.
-        ip(&space, "route add 224.0.0.0/4 dev lan0")?;
         devices.push(device);
         spaces.push(space);
     }
@@ -40,7 +38,6 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     for (number, space) in spaces.iter().enumerate() {
         ip(space, &format!("addr del {} dev lan0", address(0, number)))?;
         ip(space, &format!("addr add {} dev lan0", address(1, number)))?;
-        ip(space, "route replace 224.0.0.0/4 dev lan0")?;
         weather = impair(space, LOST_PERCENT, DELAY_MS)?;
     }
     for device in &mut cluster.devices {
