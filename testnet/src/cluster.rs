@@ -193,7 +193,8 @@ impl Cluster {
         for number in numbers {
             let sync = self.sync(*number).await?;
             let peers = self.peers_of(*number, numbers);
-            if !sync.is_synced_with(peers) {
+            // Who is alone has nobody to be synced with.
+            if peers > 0 && !sync.is_synced_with(peers) {
                 let said = serde_json::to_string(&sync).unwrap_or_default();
                 return Ok(Some(format!("{} should be synced with {peers} and says {said}", self.devices[*number].name)));
             }
