@@ -1,5 +1,7 @@
 //! What devices answer, as far as the testnet looks at it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -195,7 +197,7 @@ pub struct Network {
     pub peers: Vec<Peer>,
     /// Who was turned away, by reason.
     #[serde(default)]
-    pub refused: Value,
+    pub refused: BTreeMap<String, u64>,
 }
 
 /// Another device, as a device sees it.

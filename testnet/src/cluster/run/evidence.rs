@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Run;
 use crate::cluster::api::Api;
-use crate::cluster::api::answer::{ChangePage, Conflict, ConflictPage, DoctorReport, Status, Sync};
+use crate::cluster::api::answer::{ChangePage, Conflict, ConflictPage, DoctorReport, Network, Status, Sync};
 use crate::cluster::ledger::Acknowledged;
 use crate::cluster::report::{DeviceUsage, Tally};
 use crate::cluster::{POLL, workload::Work};
@@ -99,7 +99,7 @@ impl Run<'_> {
     async fn gather_device(&self, number: usize, api: &Api) -> Result<DeviceEvidence> {
         let status = current(api).await?;
         let export = export(api).await?;
-        let network = self.cluster.devices[number].network().await?;
+        let refused = refusals(api).await?;
         let mut conflicts = api.get::<ConflictPage>("/v1/conflicts").await?.conflicts;
         conflicts.sort();
         Ok(DeviceEvidence {
@@ -112,7 +112,7 @@ impl Run<'_> {
             status,
             sync: api.get("/v1/sync").await?,
             doctor: api.task("/v1/tasks/doctor", &json!({ "repair": false }), DOCTOR_TIME_MAX).await?,
-            refused: counts(&network.refused),
+            refused,
         })
     }
 
@@ -205,7 +205,11 @@ fn by_node(export: &[String]) -> Result<BTreeMap<String, Exported>> {
     Ok(nodes)
 }
 
-fn counts(refused: &Value) -> BTreeMap<String, u64> {
-    let entries = refused.as_object().into_iter().flatten();
-    entries.filter_map(|(reason, count)| Some((reason.clone(), count.as_u64()?))).collect()
+/// Who was turned away, by reason; nobody where the network is off.
+async fn refusals(api: &Api) -> Result<BTreeMap<String, u64>> {
+    match api.get::<Network>("/v1/network").await {
+        Ok(network) => Ok(network.refused),
+        Err(error) if error.code() == Some("unavailable") => Ok(BTreeMap::new()),
+        Err(error) => Err(error.into()),
+    }
 }
