@@ -178,18 +178,41 @@ impl Cluster {
     /// # Errors
     /// When one does not answer.
     pub async fn unsettled(&self, numbers: &[usize]) -> Result<Option<String>> {
+        match self.differing(numbers).await? {
+            Some(why) => Ok(Some(why)),
+            None => self.unsynced(numbers).await,
+        }
+    }
+
+    /// Which two of these do not hold the same; nothing when all do.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn differing(&self, numbers: &[usize]) -> Result<Option<String>> {
         let mut first: Option<(usize, Status)> = None;
         for number in numbers {
             let status = self.status(*number).await?;
             match &first {
                 Some((other, held)) if held.state_digest != status.state_digest || held.store.ops != status.store.ops => {
                     let (one, two) = (&self.devices[*other].name, &self.devices[*number].name);
-                    return Ok(Some(format!("{one} holds {} operations, {two} {}", held.store.ops, status.store.ops)));
+                    let held_back = [held.store.held, status.store.held];
+                    return Ok(Some(format!(
+                        "{one} holds {} operations ({} of them held back), {two} {} ({})",
+                        held.store.ops, held_back[0], status.store.ops, held_back[1]
+                    )));
                 }
                 Some(_) => {}
                 None => first = Some((*number, status)),
             }
         }
+        Ok(None)
+    }
+
+    /// Which of these does not say that it is synced with all it has wires to; nothing when all do.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn unsynced(&self, numbers: &[usize]) -> Result<Option<String>> {
         for number in numbers {
             let sync = self.sync(*number).await?;
             let peers = self.peers_of(*number, numbers);

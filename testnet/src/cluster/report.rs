@@ -56,14 +56,16 @@ impl PhaseRecord {
 }
 
 /// How the quiet ended.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Convergence {
     /// When it began, in seconds since the scenario began.
     pub begun_s: f64,
+    /// How long it took until all were equal, whatever they said; nothing when they never were.
+    pub equal_s: Option<f64>,
     /// How long it took until all were equal and said so; nothing when they did not.
     pub took_s: Option<f64>,
-    /// Why they were not.
-    pub unsettled: Option<String>,
+    /// What was still missing the last time that something was.
+    pub last_missing: Option<String>,
 }
 
 /// Writes in numbers.

@@ -49,6 +49,8 @@ pub(super) struct Run<'a> {
     tickets: BTreeMap<String, Invited>,
     /// By device: whether it is a member.
     members: Vec<bool>,
+    /// By device: when it joined, if that was not from the beginning.
+    joined: Vec<Option<Duration>>,
     /// By device: when it was removed, and by whom.
     removed: Vec<Option<(Duration, usize)>>,
     /// By device: its user.
@@ -130,6 +132,7 @@ impl<'a> Run<'a> {
             hot: Arc::new(hot),
             tickets: BTreeMap::new(),
             members: (0..all).map(|number| number < scenario.devices).collect(),
+            joined: vec![None; all],
             removed: vec![None; all],
             users,
             groups: vec![0; all],

@@ -3,8 +3,9 @@
 use super::{Case, Verdict};
 use crate::cluster::run::evidence::DeviceEvidence;
 
-/// How much of a line is shown when two differ.
-const EXCERPT: usize = 200;
+/// How many bytes around the first difference are shown, and how much of the line's beginning, where the id stands.
+const EXCERPT: usize = 160;
+const ID: usize = 46;
 
 pub(super) fn operations(case: &Case<'_>) -> Verdict {
     let faults = compare(case, |first, other| {
@@ -28,7 +29,8 @@ pub(super) fn exports(case: &Case<'_>) -> Verdict {
     let faults = compare(case, |first, other| {
         let differs = first.export.iter().zip(&other.export).find(|(one, two)| one != two);
         if let Some((one, two)) = differs {
-            return Some(format!("{} exports {} where {} exports {}", first.name, excerpt(one), other.name, excerpt(two)));
+            let at = one.bytes().zip(two.bytes()).take_while(|(one, two)| one == two).count();
+            return Some(format!("{} exports {} where {} exports {}", first.name, excerpt(one, at), other.name, excerpt(two, at)));
         }
         let (one, two) = (first.export.len(), other.export.len());
         (one != two).then(|| format!("{} exports {one} nodes, {} exports {two}", first.name, other.name))
@@ -53,6 +55,9 @@ fn compare(case: &Case<'_>, differ: impl Fn(&DeviceEvidence, &DeviceEvidence) ->
     others.iter().filter_map(|other| differ(first, other)).collect()
 }
 
-fn excerpt(line: &str) -> String {
-    line.chars().take(EXCERPT).collect()
+/// The node's id, and what stands around a place in the line.
+fn excerpt(line: &str, at: usize) -> String {
+    let head: String = line.chars().take(ID).collect();
+    let around = String::from_utf8_lossy(&line.as_bytes()[at.saturating_sub(EXCERPT / 2)..line.len().min(at + EXCERPT / 2)]).into_owned();
+    format!("{head}.. {around}")
 }

@@ -4,13 +4,24 @@ use super::{Case, Verdict, latency};
 
 pub(super) fn converged(case: &Case<'_>) -> Verdict {
     let allowed = case.scenario.expect.converge_s;
-    let faults = match (case.convergence.took_s, &case.convergence.unsettled) {
+    let found = case.convergence;
+    let missing = found.last_missing.as_deref().unwrap_or("nobody knows what");
+    let faults = match (found.took_s, found.equal_s) {
         (Some(took), _) if took <= allowed => vec![],
-        (Some(took), _) => vec![format!("equal only after {took:.1} s of quiet; {allowed} s are allowed")],
-        (None, why) => vec![format!("not equal at all: {}", why.as_deref().unwrap_or("nobody knows why"))],
+        (Some(took), equal) => {
+            let equal = equal.unwrap_or(took);
+            vec![format!(
+                "equal after {equal:.1} s of quiet, said by all after {took:.1} s; {allowed} s are allowed. Last missing: {missing}"
+            )]
+        }
+        (None, _) => vec![format!("not equal, or not said: {missing}")],
     };
-    let took = case.convergence.took_s.unwrap_or_default();
-    Verdict::of("converged", &faults, format!("equal {took:.2} s after the quiet began; {allowed} s are allowed"))
+    let (equal, took) = (found.equal_s.unwrap_or_default(), found.took_s.unwrap_or_default());
+    Verdict::of(
+        "converged",
+        &faults,
+        format!("equal {equal:.2} s after the quiet began, said by all after {took:.2} s; {allowed} s are allowed"),
+    )
 }
 
 /// Those that the scenario has.

@@ -60,7 +60,9 @@ fn of_phase(case: &Case<'_>, number: usize, name: &str) -> PhaseLatency {
     for (write, seen) in case.writes.kept.iter().zip(&case.writes.seen).filter(|(write, _)| write.phase == number) {
         let since = |time: std::time::Duration| time.saturating_sub(write.sent).as_secs_f64() * 1e3;
         answered.push(since(write.answered));
-        let others = case.evidence.devices.iter().filter(|device| device.number != write.device);
+        // Who joined later could not see it sooner.
+        let was_there = |number: usize| case.writes.joined[number].is_none_or(|joined| joined <= write.sent);
+        let others = case.evidence.devices.iter().filter(|device| device.number != write.device && was_there(device.number));
         let times: Vec<Option<f64>> = others.map(|device| seen[device.number].map(since)).collect();
         each.extend(times.iter().flatten());
         // A write that somebody's stream did not show counts as lost elsewhere; it has no time.

@@ -80,8 +80,8 @@ fn good() -> Parts {
     Parts {
         scenario: Scenario::parse(SCENARIO).unwrap(),
         evidence: Evidence { program: "0".into(), devices: (0..3).map(device).collect() },
-        writes: JudgedWrites { kept: vec![write("aa")], void: vec![], seen: vec![seen.to_vec()] },
-        convergence: Convergence { begun_s: 2.0, took_s: Some(1.0), unsettled: None },
+        writes: JudgedWrites { kept: vec![write("aa")], void: vec![], seen: vec![seen.to_vec()], joined: vec![None; 3] },
+        convergence: Convergence { begun_s: 2.0, equal_s: Some(0.9), took_s: Some(1.0), last_missing: None },
         phases: vec![PhaseRecord {
             name: "work".into(),
             begun_s: 0.0,
@@ -149,6 +149,15 @@ fn more_than_one_check_may_notice() {
     let mut parts = good();
     parts.evidence.devices.clear();
     assert!(failed(&parts).contains(&"equal operations"), "nobody left to ask is no success");
+}
+
+#[test]
+fn who_joined_later_is_not_slow() {
+    let mut parts = good();
+    parts.writes.seen[0][2] = Some(Duration::from_millis(9000));
+    assert_eq!(failed(&parts), ["fast"]);
+    parts.writes.joined[2] = Some(Duration::from_millis(8000));
+    assert_eq!(failed(&parts), [""; 0]);
 }
 
 #[test]

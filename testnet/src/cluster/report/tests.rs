@@ -12,7 +12,7 @@ fn report() -> Report {
         seed: 7,
         program: "0.1.0".into(),
         devices: vec!["d0".into(), "d1".into()],
-        convergence: Convergence { begun_s: 2.0, took_s: Some(0.5), unsettled: None },
+        convergence: Convergence { begun_s: 2.0, equal_s: Some(0.5), took_s: Some(0.5), last_missing: None },
         verdicts: vec![Verdict { check: "converged", passed: true, found: "equal".into() }],
         latencies: vec![PhaseLatency { phase: "work".into(), answered: times.clone(), each: times.clone(), everywhere: times }],
         writes: Tally { acknowledged: 50, ..Tally::default() },

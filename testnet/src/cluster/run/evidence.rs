@@ -80,6 +80,8 @@ pub struct JudgedWrites {
     pub void: Vec<Acknowledged>,
     /// By operation of the kept: when each device showed it.
     pub seen: Vec<Vec<Option<Duration>>>,
+    /// By device: when it joined, if that was not from the beginning.
+    pub joined: Vec<Option<Duration>>,
 }
 
 impl Run<'_> {
@@ -118,7 +120,7 @@ impl Run<'_> {
 
     /// What is expected of each promise. Of what a removed device wrote, that counts which its remover had seen by then.
     pub(super) fn judged_writes(&self) -> JudgedWrites {
-        let mut judged = JudgedWrites::default();
+        let mut judged = JudgedWrites { joined: self.joined.clone(), ..JudgedWrites::default() };
         for write in self.ledger.acknowledged() {
             let seen = self.ledger.seen(&write.op);
             let counts = match self.removed[write.device] {

@@ -33,28 +33,40 @@ impl Run<'_> {
         }
         self.note("quiet".into());
         tell("quiet: everything is healed, nobody writes");
+        self.watch_quiet(tell).await
+    }
+
+    /// Watches until all are equal and say so, or nobody believes in it any more.
+    async fn watch_quiet(&mut self, tell: &mut (dyn FnMut(&str) + Send)) -> Result<Convergence> {
         let begun = self.ledger.now();
         let members = self.member_numbers();
-        let allowed = Duration::from_secs_f64(self.scenario.expect.converge_s);
+        let patience = PATIENCE_FACTOR * Duration::from_secs_f64(self.scenario.expect.converge_s);
+        let mut convergence = Convergence { begun_s: begun.as_secs_f64(), ..Convergence::default() };
         loop {
             for number in &members {
                 self.cluster.devices[*number].check_alive()?;
             }
-            let unsettled = self.cluster.unsettled(&members).await?;
+            let differ = self.cluster.differing(&members).await?;
             let took = self.ledger.now() - begun;
-            let (begun_s, took_s) = (begun.as_secs_f64(), took.as_secs_f64());
-            match unsettled {
-                None => {
-                    tell(&format!("  all equal after {took_s:.2} s"));
-                    self.note("all equal".into());
-                    return Ok(Convergence { begun_s, took_s: Some(took_s), unsettled: None });
-                }
-                Some(why) if took > allowed * PATIENCE_FACTOR => {
-                    tell(&format!("  not equal after {took_s:.0} s: {why}"));
-                    return Ok(Convergence { begun_s, took_s: None, unsettled: Some(why) });
-                }
-                Some(_) => tokio::time::sleep(POLL).await,
+            if differ.is_none() && convergence.equal_s.is_none() {
+                convergence.equal_s = Some(took.as_secs_f64());
             }
+            let unsettled = match differ {
+                Some(why) => Some(why),
+                None => self.cluster.unsynced(&members).await?,
+            };
+            let Some(why) = unsettled else {
+                let took_s = (self.ledger.now() - begun).as_secs_f64();
+                tell(&format!("  all equal after {:.2} s, all say so after {took_s:.2} s", convergence.equal_s.unwrap_or(took_s)));
+                self.note("all equal".into());
+                return Ok(Convergence { took_s: Some(took_s), ..convergence });
+            };
+            convergence.last_missing = Some(why.clone());
+            if took > patience {
+                tell(&format!("  not settled after {:.0} s: {why}", took.as_secs_f64()));
+                return Ok(convergence);
+            }
+            tokio::time::sleep(POLL).await;
         }
     }
 }

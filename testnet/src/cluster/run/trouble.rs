@@ -147,6 +147,7 @@ impl Run<'_> {
         match (joined, ends) {
             (Ok(_), JoinEnd::Joined) => {
                 self.members[device] = true;
+                self.joined[device] = Some(self.ledger.now());
                 self.users[device] = self.cluster.status(device).await?.user;
             }
             (Ok(_), JoinEnd::Refused) => self.surprises.push(format!("d{device} joined by {ticket}, which should not be taken")),

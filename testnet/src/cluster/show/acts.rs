@@ -67,7 +67,7 @@ pub(super) async fn part(cluster: &mut Cluster, scene: &Scene, out: &mut (dyn Wr
     cluster.kill(BEN)?;
     cluster.start(BEN).await?;
     writeln!(out, "   Ben   is killed (kill -9) and starts again")?;
-    cluster.settle(&[BEN, CLEO], SETTLE_TIME_MAX).await?;
+    equal(cluster, &[BEN, CLEO]).await?;
     states(cluster, out).await
 }
 
@@ -104,13 +104,23 @@ pub(super) async fn settle(cluster: &mut Cluster, out: &mut (dyn Write + Send)) 
         let _: WriteReply = api.post(&path, &json!({ "choice": { "keep": kept } })).await?;
         writeln!(out, "   {} on {}: keeps what {}", conflict.kind, conflict.node_id, who(cluster, &detail, &kept).await?)?;
     }
-    cluster.settle(&ALL, SETTLE_TIME_MAX).await?;
+    equal(cluster, &ALL).await?;
     for number in ALL {
         let page: ConflictPage = cluster.devices[number].api()?.get("/v1/conflicts").await?;
         let resolved = page.conflicts.iter().filter(|conflict| conflict.status == "resolved").count();
         ensure!(page.open == 0 && resolved > 0, "{} still sees open conflicts", cluster.devices[number].name);
     }
     writeln!(out, "   all three see it as resolved")?;
+    Ok(())
+}
+
+/// Waits until these hold the same, whatever they say of it.
+async fn equal(cluster: &Cluster, numbers: &[usize]) -> Result<()> {
+    let started = Instant::now();
+    while let Some(why) = cluster.differing(numbers).await? {
+        ensure!(started.elapsed() < SETTLE_TIME_MAX, "not equal: {why}");
+        tokio::time::sleep(POLL).await;
+    }
     Ok(())
 }
 
