@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tokio::sync::watch;
 
 use super::api::answer::Network;
-use super::api::{Api, ApiFile};
+use super::api::{Api, ApiError, ApiFile};
 use super::process::{Launch, Process};
 use super::usage::Usage;
 
@@ -122,7 +122,12 @@ impl Device {
         let Some(file) = ApiFile::read(&self.home).filter(|file| file.pid == pid) else { return Ok(None) };
         let token = fs::read_to_string(self.home.join("api-token")).with_context(|| format!("{} has no token", self.name))?;
         let api = Api::new(file.address, token.trim().to_owned());
-        Ok(api.get::<serde_json::Value>("/health").await.is_ok().then_some(api))
+        match api.get::<serde_json::Value>("/health").await {
+            Ok(_) => Ok(Some(api)),
+            // It is there and will not talk: waiting helps nobody.
+            Err(error @ ApiError::Refused { .. }) => Err(error).with_context(|| format!("{} does not say how it is", self.name)),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Stops it in order.

@@ -163,16 +163,18 @@ impl Lab {
         command("ip", &["link", "set", &interface, "up"])?;
         ip(&space, &format!("addr add {its}/30 dev man0"))?;
         ip(&space, "link set man0 up")?;
-        // Nothing but the API passes there, whatever a device tries.
+        // Nothing but the API is heard there, whatever goes on around the testnet.
         nft(
             &space,
-            "table inet management { chain out { type filter hook output priority 0; oifname \"man0\" meta l4proto != tcp drop; } }",
+            "table inet management { chain in { type filter hook input priority 0; iifname \"man0\" meta l4proto != tcp drop; } }",
         )?;
         let mut prefix: Vec<std::ffi::OsString> = ["ip", "netns", "exec", &space].map(Into::into).into();
         prefix.extend(launcher.prefix.iter().cloned());
         let launcher = Launcher { program: launcher.program.clone(), prefix };
         let settings: Settings =
-            [("api.address", its.to_string()), ("api.allow_remote", "true".into())].map(|(key, value)| (key.to_owned(), value)).into();
+            [("api.address", its.to_string()), ("api.allowed_hosts", its.to_string()), ("api.allow_remote", "true".into())]
+                .map(|(key, value)| (key.to_owned(), value))
+                .into();
         let beginning = if number == 0 { Beginning::Founder("Lab") } else { Beginning::Empty };
         Ok((Device::create(name, folder, launcher, settings, beginning).await?, space))
     }
