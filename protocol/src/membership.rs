@@ -19,7 +19,7 @@ pub mod certificate;
 mod evaluate;
 pub mod ticket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -437,6 +437,17 @@ impl Membership {
             | WorkspaceAction::Join { certificate, .. } => certificate.device == *device,
             _ => false,
         })
+    }
+
+    /// The devices that workspace operations name, effective or not; ascending.
+    pub fn known_devices(&self) -> BTreeSet<DeviceId> {
+        let named = |entry: &Entry| match &entry.action {
+            WorkspaceAction::Genesis { certificate, .. }
+            | WorkspaceAction::AddDevice { certificate }
+            | WorkspaceAction::Join { certificate, .. } => Some(certificate.device),
+            _ => None,
+        };
+        self.entries.iter().filter_map(named).collect()
     }
 
     /// The strategy for text, when every policy that was ever set names the same one.
