@@ -106,14 +106,19 @@ async fn ingest(program: &str, workspaces: usize, writers: usize, ops: usize) {
     let rate = pushed as f64 / took.as_secs_f64();
     let resident = cluster.resident_bytes().iter().max().copied().unwrap_or(0) >> 20;
     let pool = PgPoolOptions::new().max_connections(writers as u32).connect(&cluster.postgres.url("relay")).await.unwrap();
-    let (log_only, all_rows) = (plain(&pool, writers, workspaces, packets, false).await, plain(&pool, writers, workspaces, packets, true).await);
+    let (log_only, all_rows) =
+        (plain(&pool, writers, workspaces, packets, false).await, plain(&pool, writers, workspaces, packets, true).await);
     println!(
         "ingest   {workspaces:>2} workspaces, {writers} writers, packets of {PACKET_OPS}: {rate:>8.0} ops/s; packet p50 {:.1} ms, p99 {:.1} ms; \
          relay {resident} MiB",
         percentile(&latencies, 0.5),
         percentile(&latencies, 0.99),
     );
-    println!("         the same rows by plain SQL: {all_rows:>8.0} ops/s with nodes ({:.0} %), {log_only:>8.0} ops/s the log alone ({:.0} %)", 100.0 * rate / all_rows, 100.0 * rate / log_only);
+    println!(
+        "         the same rows by plain SQL: {all_rows:>8.0} ops/s with nodes ({:.0} %), {log_only:>8.0} ops/s the log alone ({:.0} %)",
+        100.0 * rate / all_rows,
+        100.0 * rate / log_only
+    );
 }
 
 async fn push(teams: &mut [Team], packets: usize) -> (Duration, Vec<Duration>) {
@@ -157,7 +162,11 @@ async fn plain(pool: &PgPool, writers: usize, workspaces: usize, packets: usize,
         let sql = format!("CREATE TABLE {table}_{part} PARTITION OF {table} FOR VALUES WITH (MODULUS 16, REMAINDER {part})");
         sqlx::query(AssertSqlSafe(sql)).execute(pool).await.unwrap();
     }
-    sqlx::query("INSERT INTO plain_counters SELECT n, 0 FROM generate_series(0, $1::bigint - 1) AS n").bind(workspaces as i64).execute(pool).await.unwrap();
+    sqlx::query("INSERT INTO plain_counters SELECT n, 0 FROM generate_series(0, $1::bigint - 1) AS n")
+        .bind(workspaces as i64)
+        .execute(pool)
+        .await
+        .unwrap();
     // The rows are read before the clock starts.
     let ops: Vec<(Vec<u8>, Vec<u8>, Vec<u8>, i32, Option<Vec<u8>>, Option<Vec<u8>>)> =
         sqlx::query_as("SELECT op_hash, header, payload, size, signature, running_hash FROM operations LIMIT $1")
@@ -265,7 +274,10 @@ async fn reading(program: &str, options: &Options) {
                 break;
             }
         }
-        println!("pull     {ops} operations from a cold cursor in {pages} pages: {:>8.0} ops/s", ops as f64 / started.elapsed().as_secs_f64());
+        println!(
+            "pull     {ops} operations from a cold cursor in {pages} pages: {:>8.0} ops/s",
+            ops as f64 / started.elapsed().as_secs_f64()
+        );
     }
     if options.wants("poll") {
         let cursor = latest(team).await;
@@ -320,8 +332,7 @@ async fn faults(program: &str, options: &Options) {
     let mut cluster = Cluster::start(program, 2).await;
     let http = world::http();
     let each = options.writers / WORKSPACES;
-    let mut teams: Vec<Team> =
-        (0..WORKSPACES).map(|seed| Team::new(seed as u64, each, &http, &cluster.url, cluster.relay_id)).collect();
+    let mut teams: Vec<Team> = (0..WORKSPACES).map(|seed| Team::new(seed as u64, each, &http, &cluster.url, cluster.relay_id)).collect();
     for team in &mut teams {
         team.found().await;
     }

@@ -92,12 +92,7 @@ impl Attachments {
     /// # Errors
     /// When bytes have another hash than they are sent under, an operation names no such attachment, or the quota is used up. What
     /// came before in the list may be stored then.
-    pub async fn store(
-        &self,
-        workspace: WorkspaceId,
-        row: &WorkspaceRow,
-        sent: &[(AttachmentHash, Bytes)],
-    ) -> Result<usize, Refusal> {
+    pub async fn store(&self, workspace: WorkspaceId, row: &WorkspaceRow, sent: &[(AttachmentHash, Bytes)]) -> Result<usize, Refusal> {
         if let Some((hash, _)) = sent.iter().find(|(hash, bytes)| attachment_hash(bytes) != *hash) {
             return Err(Refusal::bad_request("wrong_hash", format!("the bytes sent under {} have another hash", hex(&hash[..4]))));
         }
@@ -210,10 +205,8 @@ fn folder(config: &Config) -> Result<LocalFileSystem, AttachmentsError> {
 
 fn bucket(config: &Config) -> Result<object_store::aws::AmazonS3, AttachmentsError> {
     let storage = &config.storage;
-    let mut builder = AmazonS3Builder::from_env()
-        .with_bucket_name(&storage.bucket)
-        .with_region(&storage.region)
-        .with_allow_http(storage.allow_http);
+    let mut builder =
+        AmazonS3Builder::from_env().with_bucket_name(&storage.bucket).with_region(&storage.region).with_allow_http(storage.allow_http);
     if let Some(endpoint) = &storage.endpoint {
         builder = builder.with_endpoint(endpoint);
     }

@@ -89,6 +89,7 @@ pub struct Circuit {
     questions: mpsc::Sender<PeerId>,
     asked: mpsc::Receiver<PeerId>,
     reached: watch::Sender<Vec<String>>,
+    named_by_configuration: bool,
     metrics: Metrics,
 }
 
@@ -103,7 +104,8 @@ impl std::fmt::Debug for Circuit {
 pub fn device_of(peer: &PeerId) -> Option<DeviceId> {
     let hash = peer.as_ref();
     // An Ed25519 key is short enough to be in the id as it is: the identity "hash" of its protobuf form.
-    let key = Some(hash.digest()).filter(|_| hash.code() == 0).and_then(|bytes| libp2p::identity::PublicKey::try_decode_protobuf(bytes).ok())?;
+    let key =
+        Some(hash.digest()).filter(|_| hash.code() == 0).and_then(|bytes| libp2p::identity::PublicKey::try_decode_protobuf(bytes).ok())?;
     Some(DeviceId(key.try_into_ed25519().ok()?.to_bytes()))
 }
 
@@ -138,7 +140,8 @@ impl Circuit {
         swarm.behaviour_mut().relay.set_status(Some(relay::Status::Enable));
         reached.send_replace(external);
         let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
-        Ok(Some(Self { swarm, guests, questions, asked, reached, metrics }))
+        let named_by_configuration = !config.external.is_empty();
+        Ok(Some(Self { swarm, guests, questions, asked, reached, named_by_configuration, metrics }))
     }
 
     /// Serves until it is stopped.
@@ -190,14 +193,16 @@ impl Circuit {
         }
     }
 
-    /// Where it listens is where it is reached, unless the configuration says otherwise.
+    /// Where it listens is where it is reached, unless the configuration says otherwise. A reservation must name an address, or it is of no
+    /// use to the device.
     fn on_address(&mut self, address: &Multiaddr) {
         tracing::info!(%address, "the circuit relay listens");
-        let own = Protocol::P2p(*self.swarm.local_peer_id());
-        if self.swarm.external_addresses().next().is_none() {
-            let named = address.clone().with(own).to_string();
-            self.reached.send_modify(|reached| reached.push(named));
+        if self.named_by_configuration {
+            return;
         }
+        self.swarm.add_external_address(address.clone());
+        let named = address.clone().with(Protocol::P2p(*self.swarm.local_peer_id())).to_string();
+        self.reached.send_modify(|reached| reached.push(named));
     }
 
     fn on_relay(&self, event: &relay::Event) {

@@ -68,7 +68,9 @@ pub enum ConfigError {
     #[error("the configuration is wrong: {0}")]
     Value(#[source] toml::de::Error),
     /// A variable that names no setting.
-    #[error("{0} names no setting: variables are {ENVIRONMENT_PREFIX}<SECTION>_<KEY>, sections are server, database, redis, storage, limits, quota, circuit, log")]
+    #[error(
+        "{0} names no setting: variables are {ENVIRONMENT_PREFIX}<SECTION>_<KEY>, sections are server, database, redis, storage, limits, quota, circuit, log"
+    )]
     Variable(String),
     /// Settings that contradict each other or cannot be.
     #[error("{0}")]
@@ -97,7 +99,10 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let rules = [
-            (self.server.tls_certificate.is_some() == self.server.tls_key.is_some(), "server.tls_certificate and server.tls_key go together"),
+            (
+                self.server.tls_certificate.is_some() == self.server.tls_key.is_some(),
+                "server.tls_certificate and server.tls_key go together",
+            ),
             (self.database.connections >= 2, "database.connections must be at least 2"),
             (self.database.read_connections >= 1, "database.read_connections must be at least 1"),
             (self.server.workspaces_in_memory_mib >= 16, "server.workspaces_in_memory_mib must be at least 16"),

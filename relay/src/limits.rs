@@ -1,8 +1,8 @@
 //! How fast each may ask: by address, device and user, for all instances together.
 //!
-//! Both kinds of limiter are GCRA (a leaky bucket that keeps one number a key): `governor` in this process, and a script in Redis that all
-//! instances share. A request has to pass both; the one in the process is as wide as the shared one, so it refuses only what that would
-//! refuse too, and holds alone while Redis is away.
+//! Both kinds of limiter are GCRA (a leaky bucket that keeps one number a key): a script in Redis that all instances share, and `governor`
+//! in this process. The shared one is asked first; what it lets through is charged here too, so that this one, which is as wide, holds alone
+//! while Redis is away and knows by then what came to this instance.
 
 mod local;
 mod shared;
@@ -141,13 +141,10 @@ impl Limits {
     /// # Errors
     /// When one is too much.
     pub async fn charge(&self, charges: &[Charge]) -> Result<(), Exceeded> {
-        for charge in charges {
-            self.local.charge(charge)?;
+        if let Some(outcome) = shared::charge(&self.redis, charges, |limit| limit.rate(&self.config)).await {
+            outcome?;
         }
-        match shared::charge(&self.redis, charges, |limit| limit.rate(&self.config)).await {
-            Some(outcome) => outcome,
-            None => Ok(()),
-        }
+        charges.iter().try_for_each(|charge| self.local.charge(charge))
     }
 
     /// Charges in this process alone: for what is asked before anybody is known, so that a flood does not become one of Redis.

@@ -128,11 +128,7 @@ impl Redis {
     }
 
     /// Runs a script.
-    pub(crate) async fn script<T: FromRedisValue>(
-        &self,
-        script: &Script,
-        prepare: impl FnOnce(&mut ScriptInvocation<'_>),
-    ) -> Option<T> {
+    pub(crate) async fn script<T: FromRedisValue>(&self, script: &Script, prepare: impl FnOnce(&mut ScriptInvocation<'_>)) -> Option<T> {
         let mut invocation = script.prepare_invoke();
         prepare(&mut invocation);
         self.ask(async |manager| invocation.invoke_async::<T>(manager).await).await
@@ -140,7 +136,8 @@ impl Redis {
 
     /// What is remembered of the relay's database.
     pub(crate) async fn marker(&self, relay: RelayId) -> Option<Marker> {
-        let text = self.ask(async |manager| redis::cmd("GET").arg(marker_name(relay)).query_async::<Option<String>>(manager).await).await??;
+        let text =
+            self.ask(async |manager| redis::cmd("GET").arg(marker_name(relay)).query_async::<Option<String>>(manager).await).await??;
         serde_json::from_str(&text).ok()
     }
 

@@ -113,7 +113,8 @@ impl CloudSyncService {
         if cursor.version > held {
             self.metrics.cursor_ahead();
             tracing::warn!(workspace = %caller.workspace.short(), cursor.version, held, "a device names a version that was never given out");
-            let message = format!("the cursor names version {} of this epoch, the log ends at {held}; start again from version 0", cursor.version);
+            let message =
+                format!("the cursor names version {} of this epoch, the log ends at {held}; start again from version 0", cursor.version);
             return Err(Refusal::new(axum::http::StatusCode::CONFLICT, "cursor_ahead", message));
         }
         Ok(cursor)

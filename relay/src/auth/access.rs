@@ -7,9 +7,9 @@ use nodespace_protocol::ids::{DeviceId, OpHash, RelayId, UserId, WorkspaceId};
 use nodespace_protocol::membership::Role;
 use nodespace_protocol::view::{AuthenticatedUser, LoginCredential, login};
 
+use super::Seal;
 use super::challenge::{Answered, Challenge};
 use super::token::{Claim, TokenClaims};
-use super::Seal;
 use crate::clock;
 use crate::config::QuotaConfig;
 use crate::key::RelayKey;
@@ -158,15 +158,16 @@ impl Access {
             return Err(Refusal::forbidden("new_workspaces_closed", "this relay takes no new workspaces; ask its operator"));
         }
         let certificate = certificate.verify_for(device);
-        certificate.map(|certificate| certificate.user).map_err(|_| Refusal::forbidden("bad_credential", "the device's certificate is not valid"))
+        certificate
+            .map(|certificate| certificate.user)
+            .map_err(|_| Refusal::forbidden("bad_credential", "the device's certificate is not valid"))
     }
 
     /// Whether an invite is open now, by all that the workspace's operations say.
     async fn check_invite(&self, workspace: WorkspaceId, invite: OpHash) -> Result<(), Refusal> {
         let now = clock::now();
-        let open = move |replica: &crate::workspace::RelayReplica| {
-            Ok(replica.membership().invites(now).iter().any(|open| open.invite == invite))
-        };
+        let open =
+            move |replica: &crate::workspace::RelayReplica| Ok(replica.membership().invites(now).iter().any(|open| open.invite == invite));
         let ended = || Refusal::forbidden("bad_invite", "the invite ended, was used up, or was revoked");
         if self.shared.hub.ask(workspace, open).await? { Ok(()) } else { Err(ended()) }
     }
@@ -187,8 +188,7 @@ impl Access {
     pub async fn caller(&self, claims: &TokenClaims) -> Result<Caller, Refusal> {
         let TokenClaims { device, workspace, .. } = *claims;
         let caller = |user, grant, row| Caller { user, device, workspace, grant, row };
-        let Some(Standing { workspace: row, device: standing }) =
-            Standing::read(self.shared.database.read(), &workspace, &device).await?
+        let Some(Standing { workspace: row, device: standing }) = Standing::read(self.shared.database.read(), &workspace, &device).await?
         else {
             return match claims.claim {
                 Claim::Device => Ok(caller(claims.user, Grant::Founder, None)),

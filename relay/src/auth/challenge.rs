@@ -112,12 +112,7 @@ impl Challenge {
         let (nonce, rest) = rest.split_first_chunk::<16>()?;
         let (device, rest) = rest.split_first_chunk::<32>()?;
         let workspace: [u8; 32] = rest.try_into().ok()?;
-        Some(Self {
-            drawn_at_ms: u64::from_le_bytes(*drawn),
-            device: DeviceId(*device),
-            workspace: WorkspaceId(workspace),
-            nonce: *nonce,
-        })
+        Some(Self { drawn_at_ms: u64::from_le_bytes(*drawn), device: DeviceId(*device), workspace: WorkspaceId(workspace), nonce: *nonce })
     }
 
     /// Checks the device's signature over the sealed bytes.

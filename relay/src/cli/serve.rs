@@ -1,5 +1,6 @@
 //! `nodespace-relay serve`: runs the relay.
 
+use std::fmt::Write as _;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -28,12 +29,12 @@ async fn serve(arguments: &ServeArguments, config: Config, out: &mut impl Write)
         Database::migrate(&config.database).await?;
     }
     let relay = Relay::start(config).await?;
-    writeln!(out, "relay    {}", relay.url())?;
-    writeln!(out, "id       {}", relay.app().parts().key.id())?;
+    let mut greeting = format!("relay    {}\nid       {}\n", relay.url(), relay.app().parts().key.id());
     if let Some(address) = relay.operator_address() {
-        writeln!(out, "metrics  http://{address}/metrics")?;
+        writeln!(greeting, "metrics  http://{address}/metrics")?;
     }
-    out.flush()?;
+    // Whoever started it may have read the first line and gone: that is no reason to stop.
+    out.write_all(greeting.as_bytes()).and_then(|()| out.flush()).ok();
     let stop = relay.stopper();
     tokio::spawn(async move {
         // A signal that cannot be listened to leaves the process to be ended the hard way, which loses nothing.

@@ -73,11 +73,7 @@ pub(super) async fn identify_in(app: &App, headers: &HeaderMap, workspace: &str)
     let named = unhex_array(workspace).map(WorkspaceId);
     let named = named.ok_or_else(|| Refusal::bad_request("bad_workspace_id", "a workspace id is 64 hexadecimal digits"))?;
     let caller = identify(app, headers).await?;
-    if caller.workspace == named {
-        Ok(caller)
-    } else {
-        Err(Refusal::forbidden("wrong_workspace", "the token is for another workspace"))
-    }
+    if caller.workspace == named { Ok(caller) } else { Err(Refusal::forbidden("wrong_workspace", "the token is for another workspace")) }
 }
 
 /// A path's parts.

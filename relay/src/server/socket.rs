@@ -6,6 +6,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::header::HeaderMap;
@@ -64,10 +65,11 @@ pub(super) async fn events(
     State(app): State<App>,
     Path(workspace): caller::Part,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let caller = caller::identify_in(&app, &headers, &workspace).await?;
     caller.row()?;
+    let upgrade = upgrade.map_err(|error| Refusal::bad_request("not_a_websocket", error.body_text()))?;
     let claims = caller::claims(&app, &headers)?;
     let place = Place::take(&app, caller.device)?;
     // Listening begins before the version is read that is told first: nothing falls in between.

@@ -245,12 +245,8 @@ mod tests {
         let before = Marker { epoch: 5, beat: 10, log_position: 1_000, identity: "1/1/1/1".into() };
         let same = Marker { beat: 11, log_position: 1_500, ..before.clone() };
         assert!(same.continues(&before) && before.continues(&before));
-        let odd: [fn(&mut Marker); 4] = [
-            |seen| seen.beat = 9,
-            |seen| seen.log_position = 999,
-            |seen| seen.identity = "1/2/1/1".into(),
-            |seen| seen.epoch = 4,
-        ];
+        let odd: [fn(&mut Marker); 4] =
+            [|seen| seen.beat = 9, |seen| seen.log_position = 999, |seen| seen.identity = "1/2/1/1".into(), |seen| seen.epoch = 4];
         for change in odd {
             let mut seen = same.clone();
             change(&mut seen);

@@ -81,10 +81,7 @@ impl WorkspaceRow {
         .transpose()
     }
 
-    fn of(
-        (number, version, running): (i64, i64, &[u8]),
-        (bytes, attachment_bytes, held): (i64, i64, bool),
-    ) -> Result<Self, StoreError> {
+    fn of((number, version, running): (i64, i64, &[u8]), (bytes, attachment_bytes, held): (i64, i64, bool)) -> Result<Self, StoreError> {
         const PLACE: &str = "workspaces";
         Ok(Self {
             number,
@@ -166,9 +163,7 @@ impl WorkspaceRow {
                 changed_at_ms: unsigned(changed_at_ms)?,
             })
         };
-        rows.into_iter()
-            .map(|row| summary(&row.id, [row.version, row.bytes, row.attachment_bytes, row.users, row.changed_at_ms]))
-            .collect()
+        rows.into_iter().map(|row| summary(&row.id, [row.version, row.bytes, row.attachment_bytes, row.users, row.changed_at_ms])).collect()
     }
 
     /// Deletes a workspace with everything in it. Attachments stay in object storage, for whoever runs the relay to delete.

@@ -6,9 +6,7 @@ use axum::body::Bytes;
 use nodespace_protocol::ids::{DeviceId, OpHash, UserId};
 use nodespace_protocol::op::segment::Position;
 use nodespace_protocol::view::encoding::PACKET_LIMITS;
-use nodespace_protocol::view::{
-    AuthenticatedUser, Authority, Cursor, Encoding, SecurityError, SyncPacket, SyncSecurity, VerifiedSegment,
-};
+use nodespace_protocol::view::{AuthenticatedUser, Authority, Cursor, Encoding, SecurityError, SyncPacket, SyncSecurity, VerifiedSegment};
 use tokio::runtime::Handle;
 
 use crate::auth::Caller;

@@ -180,7 +180,9 @@ fn early(segment: usize, missing: &Missing) -> LeftOut {
     let (code, message) = match missing {
         Missing::Previous(position) => ("missing_previous", format!("operation {} of log {} is not here", position.seq, position.log)),
         Missing::Parent(position) => ("missing_parent", format!("operation {} of log {} is not here", position.seq, position.log)),
-        Missing::Recent(_) => ("missing_parent", "a parent that is named by the beginning of its hash is not here: send its whole hash".into()),
+        Missing::Recent(_) => {
+            ("missing_parent", "a parent that is named by the beginning of its hash is not here: send its whole hash".into())
+        }
         Missing::Membership(hash) => ("missing_membership", format!("workspace operation {} is not here", hash.short())),
     };
     LeftOut { segment: segment as u32, code: code.into(), message, waits: true }

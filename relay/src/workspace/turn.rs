@@ -53,7 +53,11 @@ impl From<TurnError> for Refusal {
             TurnError::Replica(ReplicaStoreError::Corrupt { place, what }) => StoreError::Corrupt { place, what }.into(),
             TurnError::Replica(error) => {
                 tracing::warn!(error = %crate::store::chain(&error), "a replica could not read its log");
-                Self::unavailable("database_unavailable", "the relay's database does not answer; nothing was stored", crate::store::RETRY_AFTER)
+                Self::unavailable(
+                    "database_unavailable",
+                    "the relay's database does not answer; nothing was stored",
+                    crate::store::RETRY_AFTER,
+                )
             }
             TurnError::Panicked => {
                 tracing::error!("a turn ended in a panic; this is a fault of the relay");
@@ -122,12 +126,7 @@ impl Workbench {
     }
 
     /// Makes a turn. After an error `opened` is empty.
-    pub(super) async fn run(
-        &self,
-        opened: &mut Option<Opened>,
-        founders: &[UserId],
-        jobs: Vec<PushJob>,
-    ) -> Result<Outcome, TurnError> {
+    pub(super) async fn run(&self, opened: &mut Option<Opened>, founders: &[UserId], jobs: Vec<PushJob>) -> Result<Outcome, TurnError> {
         let founds = jobs.iter().any(PushJob::founds);
         // Opening reads the whole log: done before the row is locked, so that other instances do not wait for it.
         if opened.is_none() && !founds {
@@ -141,7 +140,8 @@ impl Workbench {
         let mut transaction = self.database.write().begin().await.map_err(begin)?;
         let Some(row) = self.lock(&mut transaction, founds, founders).await? else {
             *opened = None;
-            let refusal = || Refusal::not_found("unknown_workspace", "this relay does not hold the workspace; its founding operation brings it");
+            let refusal =
+                || Refusal::not_found("unknown_workspace", "this relay does not hold the workspace; its founding operation brings it");
             return Ok(Outcome { answers: jobs.iter().map(|_| Err(refusal())).collect(), grown_to: None });
         };
         let epoch = self.database.epoch().current();
@@ -168,12 +168,7 @@ impl Workbench {
         Ok(Outcome { answers, grown_to: (grown > 0).then_some(row.version + grown) })
     }
 
-    async fn lock(
-        &self,
-        transaction: &mut PgConnection,
-        founds: bool,
-        founders: &[UserId],
-    ) -> Result<Option<WorkspaceRow>, StoreError> {
+    async fn lock(&self, transaction: &mut PgConnection, founds: bool, founders: &[UserId]) -> Result<Option<WorkspaceRow>, StoreError> {
         let found = WorkspaceRow::lock(transaction, &self.workspace).await?;
         let Some(founder) = founders.first().filter(|_| founds && found.is_none()) else { return Ok(found) };
         WorkspaceRow::insert(transaction, &self.workspace, founder).await?;
@@ -220,7 +215,8 @@ impl Workbench {
     }
 
     fn over_quota(&self) -> Refusal {
-        let message = format!("the workspace's operations would take more than {} MiB; ask the relay's operator for more", self.quota.workspace_mib);
+        let message =
+            format!("the workspace's operations would take more than {} MiB; ask the relay's operator for more", self.quota.workspace_mib);
         Refusal::new(axum::http::StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded", message)
     }
 

@@ -51,7 +51,7 @@ async fn go_up_and_down(relay: &TestRelay) {
     let wish = json!({ "hashes": [carried.0, later.0, OpHash([9; 32])] }).to_string();
     let fetch = async |wish: String| {
         let answer = relay.post(&format!("{path}/fetch"), Some(&joiner.token), wish).await;
-        let limits = nodespace_protocol::view::encoding::PACKET_LIMITS;
+        let limits = encoding::PACKET_LIMITS;
         encoding::decode_any::<AttachmentBatch>(&answer.body, limits).unwrap().0
     };
     let found = fetch(wish.clone()).await;

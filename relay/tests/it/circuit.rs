@@ -40,7 +40,16 @@ fn peer(key: &KeyPair) -> Swarm<Behaviour> {
 
 /// Asks for a reservation; whether it was given. The first answer may come before the relay has looked the peer up.
 async fn reserve(swarm: &mut Swarm<Behaviour>, relay: &Multiaddr, attempts: usize) -> bool {
-    for _ in 0..attempts {
+    for attempt in 0..attempts {
+        // Kept connected between attempts, as a device that asks again after a while is.
+        let pause = Duration::from_millis(if attempt == 0 { 0 } else { 300 });
+        timeout(pause, async {
+            loop {
+                swarm.select_next_some().await;
+            }
+        })
+        .await
+        .unwrap_err();
         let listener = swarm.listen_on(relay.clone().with(Protocol::P2pCircuit)).unwrap();
         let given = timeout(Duration::from_secs(20), async {
             loop {

@@ -41,8 +41,7 @@ impl Cluster {
         let relay_id = RelayKey::load_or_create(&data.path().join(KEY_FILE)).unwrap().id();
         let backends = Arc::new(Mutex::new(vec![None; relays]));
         let url = proxy(Arc::clone(&backends)).await;
-        let mut cluster =
-            Self { url, relay_id, postgres, redis, program: program.to_owned(), relays: Vec::new(), backends, data };
+        let mut cluster = Self { url, relay_id, postgres, redis, program: program.to_owned(), relays: Vec::new(), backends, data };
         for number in 0..relays {
             let child = cluster.spawn(number);
             cluster.relays.push(child);
@@ -57,7 +56,9 @@ impl Cluster {
 
     fn try_spawn(&self, number: usize) -> Option<Child> {
         let mut relay = Command::new(&self.program);
-        relay.arg("serve").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        relay.arg("serve").stdin(Stdio::null()).stdout(Stdio::piped());
+        let quiet = std::env::var_os("NODESPACE_TEST_LOG").is_none();
+        relay.stderr(if quiet { Stdio::null() } else { Stdio::inherit() });
         let settings = [
             ("SERVER_ADDRESS", "127.0.0.1:0".to_owned()),
             ("SERVER_DATA", self.data.path().display().to_string()),

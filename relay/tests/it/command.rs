@@ -6,9 +6,9 @@ use std::process::{Command, Output, Stdio};
 
 use nodespace_protocol::view::Encoding;
 
+use crate::fixture;
 use crate::servers::{self, Shared};
 use crate::world::{TestRelay, two_members};
-use crate::fixture;
 
 fn relay(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nodespace-relay")).args(arguments).output().unwrap()
@@ -132,7 +132,10 @@ async fn an_operator_lists_deletes_and_begins_epochs() {
     let (code, text) = setting.run(&["admin", "workspaces", "--json"]);
     assert_eq!(code, Some(0), "{text}");
     let listed: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((&listed[0]["id"], &listed[0]["version"], &listed[0]["users"]), (&founder.workspace.to_string().into(), &3.into(), &2.into()));
+    assert_eq!(
+        (&listed[0]["id"], &listed[0]["version"], &listed[0]["users"]),
+        (&founder.workspace.to_string().into(), &3.into(), &2.into())
+    );
     let before = relay.app.parts().database.epoch().current();
     let (code, text) = setting.run(&["admin", "new-epoch"]);
     assert!(code == Some(0) && text.starts_with("epoch "), "{text}");

@@ -22,9 +22,7 @@ use nodespace_protocol::store::MemoryStore;
 use nodespace_protocol::text::TextPatch;
 use nodespace_protocol::tree::Side;
 use nodespace_protocol::view::encoding::PACKET_LIMITS;
-use nodespace_protocol::view::{
-    Cursor, Encoding, LoginCredential, PacketSegment, Sender, SyncPacket, SyncResponse, login,
-};
+use nodespace_protocol::view::{Cursor, Encoding, LoginCredential, PacketSegment, Sender, SyncPacket, SyncResponse, login};
 use nodespace_relay::clock;
 use nodespace_relay::hex::unhex;
 use reqwest::Client;

@@ -54,8 +54,7 @@ async fn a_packet_is_taken_in_every_form_and_answered_in_its_own() {
             let request = relay.http.post(format!("{}/v1/sync?views=true", relay.url)).bearer_auth(&device.token);
             let request = request.header(ACCEPT_ENCODING, accepted).body(pull.to_bytes(encoding).unwrap());
             let answer = Answer::of(request.send().await.unwrap()).await;
-            let (response, framing) =
-                SyncResponse::from_bytes(&answer.body, nodespace_protocol::view::encoding::PACKET_LIMITS).unwrap();
+            let (response, framing) = SyncResponse::from_bytes(&answer.body, nodespace_protocol::view::encoding::PACKET_LIMITS).unwrap();
             assert_eq!((framing.encoding, framing.compression), (encoding, compression));
             let said = answer.headers.get(CONTENT_ENCODING).map(|value| value.to_str().unwrap());
             assert_eq!(said.unwrap_or("identity"), accepted);
@@ -188,7 +187,7 @@ async fn conflicts_are_told_and_both_sides_are_stored() {
     founder.create("a", "one line");
     founder.sync(&relay).await;
     joiner.sync(&relay).await;
-    founder.set_text("a", "one long line");
+    founder.set_text("a", "one LONG line");
     joiner.set_text("a", "one short line");
     founder.sync(&relay).await;
     let packet = joiner.packet(64);
@@ -220,7 +219,7 @@ async fn canonical_nodes_are_the_fold_of_the_log() {
         let name = format!("n{number}");
         founder.set_text(&name, &format!("text of {number} by the founder"));
         match number % 4 {
-            0 => joiner.set_text(&name, "the joiner's text"),
+            0 => joiner.set_text(&name, "0123"),
             1 => joiner.replica.delete(clock::now(), &id(&name), true).map(drop).unwrap(),
             2 => {
                 let metadata = serde_json::json!({ "k": number, "\u{0}": "\u{0}'; DROP TABLE nodes; --" });

@@ -14,9 +14,7 @@ use nodespace_protocol::replica::{Author, Founding, LogRange, NewNode, PendingBu
 use nodespace_protocol::session::Credential;
 use nodespace_protocol::store::MemoryStore;
 use nodespace_protocol::view::encoding::PACKET_LIMITS;
-use nodespace_protocol::view::{
-    Cursor, Encoding, LoginCredential, RunningHash, Sender, SyncPacket, SyncResponse, login,
-};
+use nodespace_protocol::view::{Cursor, Encoding, LoginCredential, RunningHash, Sender, SyncPacket, SyncResponse, login};
 use nodespace_relay::clock;
 use nodespace_relay::config::{Config, Secret};
 use nodespace_relay::hex::unhex;
@@ -86,6 +84,9 @@ impl TestRelay {
 
     /// A relay of a configuration; the database has been migrated.
     pub(crate) async fn run(config: Config) -> Self {
+        if let Ok(level) = std::env::var("NODESPACE_TEST_LOG") {
+            nodespace_relay::logging::start(&nodespace_relay::config::LogConfig { level, ..Default::default() }).unwrap();
+        }
         let relay = Relay::start(config.clone()).await.unwrap();
         let (url, app, stop) = (relay.url(), relay.app().clone(), relay.stopper());
         let operator_url = format!("http://{}", relay.operator_address().unwrap());
@@ -132,10 +133,10 @@ impl TestRelay {
 
     /// Rows of all tables that packets write to: what "nothing stored" means.
     pub(crate) async fn rows(&self) -> Vec<i64> {
-        let sql = "SELECT count(*) FROM workspaces UNION ALL SELECT count(*) FROM operations UNION ALL SELECT count(*) FROM nodes \
-                   UNION ALL SELECT count(*) FROM member_users UNION ALL SELECT count(*) FROM member_devices \
-                   UNION ALL SELECT count(*) FROM attachments UNION ALL SELECT count(*) FROM addresses";
-        sqlx::query_scalar(sql).fetch_all(self.app.parts().database.read()).await.unwrap()
+        let sql = "SELECT array[(SELECT count(*) FROM workspaces), (SELECT count(*) FROM operations), (SELECT count(*) FROM nodes), \
+                   (SELECT count(*) FROM member_users), (SELECT count(*) FROM member_devices), (SELECT count(*) FROM attachments), \
+                   (SELECT count(*) FROM addresses)]";
+        sqlx::query_scalar(sql).fetch_one(self.app.parts().database.read()).await.unwrap()
     }
 }
 

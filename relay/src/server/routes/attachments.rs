@@ -86,7 +86,11 @@ pub(crate) async fn fetch(
     let hashes: Vec<_> = wish.hashes.iter().map(|hash| hash.0).collect();
     let found = app.shared.attachments.fetch(caller.workspace, row, &hashes).await?;
     let batch = AttachmentBatch {
-        attachments: found.attachments.into_iter().map(|(hash, bytes)| AttachmentEntry { hash: OpHash(hash), bytes: bytes.to_vec() }).collect(),
+        attachments: found
+            .attachments
+            .into_iter()
+            .map(|(hash, bytes)| AttachmentEntry { hash: OpHash(hash), bytes: bytes.to_vec() })
+            .collect(),
         missing: found.missing.into_iter().map(OpHash).collect(),
         left: found.left.into_iter().map(OpHash).collect(),
     };

@@ -61,7 +61,12 @@ impl SyncQuery {
                 "views=false" => parsed.views = Some(false),
                 "pull=true" => parsed.pull = Some(true),
                 "pull=false" => parsed.pull = Some(false),
-                _ => return Err(Refusal::bad_request("bad_query", "the query of a sync request is of `views` and `pull`, each `=true` or `=false`")),
+                _ => {
+                    return Err(Refusal::bad_request(
+                        "bad_query",
+                        "the query of a sync request is of `views` and `pull`, each `=true` or `=false`",
+                    ));
+                }
             }
         }
         Ok(parsed)
