@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nodespace_protocol::ids::RelayId;
-use sqlx::PgPool;
+use sqlx::{ConnectOptions as _, PgPool};
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
@@ -69,6 +69,8 @@ impl Database {
         let mut options = connect_options(config)?;
         // A migration of much data takes longer than a statement of the service may.
         options = options.options([("statement_timeout", "0"), ("lock_timeout", "0"), ("idle_in_transaction_session_timeout", "0")]);
+        // That a migration takes its time is no news.
+        options = options.disable_statement_logging();
         let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
         let migrated = MIGRATIONS.run(&pool).await.map_err(|error| StoreError::NotMigrated(super::chain(&error)));
         pool.close().await;

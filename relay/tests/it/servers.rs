@@ -6,6 +6,7 @@
 //! end.
 //!
 //! `NODESPACE_TEST_POSTGRES_URL` and `NODESPACE_TEST_REDIS_URL` name running servers to be used instead of the shared pair.
+#![allow(dead_code, reason = "tests and benchmarks each use a part")]
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};

@@ -1,4 +1,5 @@
 //! Relays and devices for tests: real HTTP, real servers, replicas in memory.
+#![allow(dead_code, reason = "tests and benchmarks each use a part")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
