@@ -88,16 +88,13 @@ impl LogStore {
         self.lock().committed
     }
 
-    /// Reads what another instance added after what is known here, up to a version: some whole segments.
-    pub(crate) fn read_on(&self, through: u64) -> Result<Vec<LogRow>, StoreError> {
+    /// Reads what another instance added after what is known here: some whole segments.
+    pub(crate) fn read_on(&self) -> Result<Vec<LogRow>, StoreError> {
         let LogReader { pool, number, .. } = &self.reader;
         let after = self.committed();
         let end = self.reader.wait(store::operations::page_end(pool, *number, after, CATCH_UP_PAGE))?;
-        let end = end.filter(|end| end.version <= through).ok_or_else(|| StoreError::Corrupt {
-            place: format!("operations after {after}"),
-            what: "they end without a signature".into(),
-        })?;
-        self.reader.range(after + 1, end.version)
+        let unsigned = || StoreError::Corrupt { place: format!("operations after {after}"), what: "they end without a signature".into() };
+        self.reader.range(after + 1, end.ok_or_else(unsigned)?.version)
     }
 
     /// Says whether what is appended from now on comes from the database.

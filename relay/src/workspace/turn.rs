@@ -253,7 +253,7 @@ fn catch_up(opened: &mut Opened, through: u64) -> Result<(), TurnError> {
     }
     while log.committed() < through {
         let before = log.committed();
-        let runs = runs_of(log.read_on(through)?)?;
+        let runs = runs_of(log.read_on()?)?;
         log.follow(true);
         for run in runs {
             let (_, segment) = run.segment()?;
