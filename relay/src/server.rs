@@ -103,7 +103,6 @@ impl App {
     }
 
     /// The service for devices.
-    #[must_use]
     pub fn router(&self) -> Router {
         routes::for_devices()
             .fallback(no_such_path)
@@ -114,7 +113,6 @@ impl App {
     }
 
     /// The service for whoever runs the relay: metrics and health.
-    #[must_use]
     pub fn operator_router(&self) -> Router {
         routes::for_operators().fallback(no_such_path).layer(from_fn(observe::plain)).with_state(self.clone())
     }

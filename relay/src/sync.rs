@@ -77,7 +77,8 @@ impl CloudSyncService {
         let epoch = self.database.epoch().current();
         let cursor = self.check_cursor(caller, intake.cursor, epoch)?;
         let pushed = self.push(caller, &intake).await?;
-        let row = WorkspaceRow::read(self.database.read(), &caller.workspace).await?;
+        // As the turn left it; without one, as it was when the caller was looked up.
+        let row = pushed.row.clone().or_else(|| caller.row.clone());
         let row = row.ok_or_else(|| Refusal::not_found("unknown_workspace", "this relay does not hold the workspace"))?;
         if !intake.carried.is_empty() && !pushed.applied.is_empty() {
             self.attachments.store_carried(caller.workspace, &row, &intake.carried).await;

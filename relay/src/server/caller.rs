@@ -26,7 +26,7 @@ const PROXIES_MAX: usize = 8;
 
 /// Charges a request to its address, and tells the routes which that is.
 pub(super) async fn limit_address(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<PeerAddress>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
+    let peer = request.extensions().get::<PeerAddress>().map_or_else(|| IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
     let address = client_address(&app, peer, request.headers());
     if let Err(exceeded) = app.shared.limits.charge_here(&Charge::address(Limit::AddressRequests, address)) {
         return Refusal::from(exceeded).into_response();

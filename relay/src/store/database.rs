@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nodespace_protocol::ids::RelayId;
-use sqlx::{ConnectOptions as _, PgPool};
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use super::{EpochKeeper, StoreError};
 use crate::config::DatabaseConfig;
@@ -17,6 +17,10 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// How long a transaction waits for a lock before it gives up, so that a stuck one does not pile up others behind it.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// How long after its last use a connection is taken to be there still. After a restart of the server a request at most finds one that is not, and
+/// is told to come back.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 /// The relay's database.
 #[derive(Clone, Debug)]
@@ -51,6 +55,16 @@ impl Database {
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(config.acquire_seconds))
                 .idle_timeout(Duration::from_secs(600))
+                // One that was used a moment ago is not asked whether it is still there: that would be a round trip for each statement.
+                .test_before_acquire(false)
+                .before_acquire(|connection, meta| {
+                    Box::pin(async move {
+                        if meta.idle_for > TRUSTED_FOR {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
                 .after_connect(move |connection, _| {
                     let keeper = Arc::clone(&keeper);
                     Box::pin(async move { keeper.observe(connection).await })

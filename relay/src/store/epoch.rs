@@ -21,7 +21,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nodespace_protocol::ids::RelayId;
@@ -76,7 +76,7 @@ impl EpochKeeper {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn open(file: Option<PathBuf>, elsewhere: Option<Marker>) -> Result<Self, StoreError> {
-        let remembered = file.as_ref().map_or_else(|| Ok(Marker::default()), |path| read(path))?;
+        let remembered = file.as_deref().map_or_else(|| Ok(Marker::default()), read)?;
         let marker = remembered.latest(elsewhere.unwrap_or_default());
         Ok(Self { file, marker: Mutex::new(marker), current: watch::Sender::new(0) })
     }
@@ -216,7 +216,7 @@ impl EpochKeeper {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Marker, StoreError> {
+fn read(path: &Path) -> Result<Marker, StoreError> {
     let failed = |source| StoreError::Marker { path: path.display().to_string(), source };
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),

@@ -10,6 +10,7 @@ use nodespace_protocol::store::StoreError;
 use nodespace_protocol::view::{ConflictContext, LeftOut, VerifiedSegment, conflict_context};
 
 use super::RelayReplica;
+use crate::store::WorkspaceRow;
 
 /// How often the segments of a packet that must wait are tried again while others of it are taken. A packet in the order of its logs needs
 /// two; what still waits after the last is left out, and its sender is told.
@@ -40,6 +41,8 @@ pub struct Pushed {
     pub left_out: Vec<LeftOut>,
     /// Conflicts that the packet's operations are part of.
     pub conflicts: Vec<ConflictContext>,
+    /// The workspace as the turn left it; `None` when there was none.
+    pub row: Option<WorkspaceRow>,
 }
 
 /// What ingesting a packet did to the replica, beside its answer.

@@ -84,6 +84,19 @@ struct Written {
     held: bool,
 }
 
+impl Written {
+    /// The workspace's row once this is committed.
+    fn moves(&self, row: &WorkspaceRow) -> WorkspaceRow {
+        WorkspaceRow {
+            version: row.version + self.operations.len() as u64,
+            running: self.operations.running(),
+            bytes: row.bytes + self.operations.bytes(),
+            held: self.held,
+            ..row.clone()
+        }
+    }
+}
+
 impl Workbench {
     /// Opens the replica, or brings one up to date, without locking anything. `None` when the workspace is not here.
     pub(super) async fn refresh(&self, opened: &mut Option<Opened>) -> Result<bool, TurnError> {
@@ -147,7 +160,7 @@ impl Workbench {
         let epoch = self.database.epoch().current();
         let current = opened.take().filter(|opened| opened.epoch == epoch && opened.number == row.number);
         let (bench, at) = (self.clone(), row.clone());
-        let (now, answers, written) = in_thread(move || {
+        let (now, mut answers, written) = in_thread(move || {
             let mut now = match current {
                 Some(opened) => opened,
                 None => bench.open(at.number, at.version, epoch)?,
@@ -165,6 +178,8 @@ impl Workbench {
         transaction.commit().await.map_err(StoreError::doing("committing a turn"))?;
         now.replica.store().settle();
         *opened = Some(now);
+        let left = written.moves(&row);
+        answers.iter_mut().flatten().for_each(|pushed| pushed.row = Some(left.clone()));
         Ok(Outcome { answers, grown_to: (grown > 0).then_some(row.version + grown) })
     }
 
