@@ -32,6 +32,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 const PACKET_OPS: usize = 50;
 
+/// Hash, header, payload, size, signature and running hash of an operation.
+type LogRow = (Vec<u8>, Vec<u8>, Vec<u8>, i32, Option<Vec<u8>>, Option<Vec<u8>>);
+
 #[derive(Debug)]
 struct Options {
     what: Vec<String>,
@@ -168,12 +171,11 @@ async fn plain(pool: &PgPool, writers: usize, workspaces: usize, packets: usize,
         .await
         .unwrap();
     // The rows are read before the clock starts.
-    let ops: Vec<(Vec<u8>, Vec<u8>, Vec<u8>, i32, Option<Vec<u8>>, Option<Vec<u8>>)> =
-        sqlx::query_as("SELECT op_hash, header, payload, size, signature, running_hash FROM operations LIMIT $1")
-            .bind((packets * PACKET_OPS) as i64)
-            .fetch_all(pool)
-            .await
-            .unwrap();
+    let ops: Vec<LogRow> = sqlx::query_as("SELECT op_hash, header, payload, size, signature, running_hash FROM operations LIMIT $1")
+        .bind((packets * PACKET_OPS) as i64)
+        .fetch_all(pool)
+        .await
+        .unwrap();
     let states: Vec<(String, Vec<u8>)> = sqlx::query_as("SELECT node_id, state FROM nodes LIMIT 20000").fetch_all(pool).await.unwrap();
     let (ops, states) = (std::sync::Arc::new(ops), std::sync::Arc::new(states));
     let mut writing = JoinSet::new();

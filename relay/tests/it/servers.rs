@@ -383,6 +383,7 @@ fn start_shared(place: &Path) -> PathBuf {
     let mut supervisor = command("sh");
     supervisor.args(["-c", SUPERVISOR, "supervisor"]).arg(postgres_programs().join("postgres")).args(postgres_arguments(&folder));
     supervisor.env("FOLDER", &folder).env("USE", &using).env("READY", &ready).process_group(0);
+    #[expect(clippy::zombie_processes, reason = "it outlives this process, which therefore cannot wait for it")]
     supervisor.spawn().unwrap();
     fs::write(&ready, folder.display().to_string()).unwrap();
     folder
