@@ -25,14 +25,14 @@ pub(super) struct RefusalCode(pub(super) &'static str);
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut error = json!({ "code": self.code, "message": self.message });
-        if let Some(wait) = self.retry_after {
-            error["retry_after_ms"] = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).into();
+        // Rounded up: coming back too early only costs another refusal.
+        let wait_ms = self.retry_after.map(|wait| u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
+        if let Some(ms) = wait_ms {
+            error["retry_after_ms"] = ms.into();
         }
         let mut response = (self.status, Json(json!({ "error": error }))).into_response();
-        if let Some(wait) = self.retry_after {
-            // Whole seconds, rounded up: coming back too early only costs another refusal.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(ms) = wait_ms {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nodespace-relay\""));

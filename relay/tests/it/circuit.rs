@@ -95,7 +95,21 @@ async fn members_meet_through_the_relay_and_strangers_do_not() {
 /// Dials the other through the relay; whether they got a connection.
 async fn dial(from: &mut Swarm<Behaviour>, to: &mut Swarm<Behaviour>, target: &Multiaddr, attempts: usize) -> bool {
     let other = *to.local_peer_id();
-    for _ in 0..attempts {
+    for attempt in 0..attempts {
+        // Both go on meanwhile: the relay has to look the dialling one up.
+        let pause = Duration::from_millis(if attempt == 0 { 0 } else { 300 });
+        let both = async {
+            loop {
+                tokio::select! {
+                    _ = from.select_next_some() => {}
+                    _ = to.select_next_some() => {}
+                }
+            }
+        };
+        timeout(pause, both).await.unwrap_err();
+        if from.is_connected(&other) {
+            return true;
+        }
         from.dial(target.clone()).unwrap();
         let reached = timeout(Duration::from_secs(20), async {
             loop {
