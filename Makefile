@@ -13,25 +13,35 @@ export PATH := $(PATH):$(CARGO_HOME)/bin
 SEEDS ?= 0..1000
 DEVICES ?= 3..20
 FUZZ_SECONDS ?= 120
+SCENARIOS ?= $(wildcard testnet/scenarios/*.toml)
+REPORTS ?= $(CARGO_TARGET_DIR)/reports
 
 TESTNET := cargo run -q -p nodespace-testnet --profile sim --
 
-.PHONY: help demo device test setup fmt lint doc purity sim mutants bench fuzz
+RELAY_DATA ?=
+
+.PHONY: help demo device relay test setup fmt lint doc purity sim mutants cluster bench fuzz
 
 help: ## Say what there is to run
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s  %s\n' "$$name" "$$text"; done
 
-demo: ## Show the main job: a device that keeps notes, and devices that fall apart and agree again
+demo: ## Show the main job: three real devices that fall apart and agree again
 	@scripts/setup.sh build
 	@echo "compiling the device; the first time this takes some ten minutes, most of it LanceDB"
-	@cargo build -p nodespace-node --bin nodespace
+	@cargo build --workspace --bins
 	@scripts/demo-device.sh "$(CARGO_TARGET_DIR)/debug/nodespace"
-	@$(TESTNET) demo
+	@$(CARGO_TARGET_DIR)/debug/nodespace-testnet demo
 
 device: ## Compile the program nodespace, optimised where it counts
 	@scripts/setup.sh build
 	@cargo build -p nodespace-node --bin nodespace --profile device
 	@echo "$(CARGO_TARGET_DIR)/device/nodespace"
+
+relay: ## Run a relay with a PostgreSQL and a Redis of its own, kept in RELAY_DATA
+	@scripts/setup.sh relay
+	@echo "compiling the relay; the first time this takes some minutes"
+	@cargo build -q -p nodespace-relay --bin nodespace-relay --profile relay
+	@scripts/relay.sh "$(CARGO_TARGET_DIR)/relay/nodespace-relay" $(RELAY_DATA)
 
 test: ## Check everything, as CI does
 	@scripts/test.sh
@@ -56,6 +66,10 @@ sim: ## Simulate SEEDS (0..1000) with DEVICES (3..20) each
 
 mutants: ## Check that the simulator finds what is broken on purpose
 	@$(TESTNET) mutants
+
+cluster: ## Run real devices through SCENARIOS (all of testnet/scenarios), with reports in REPORTS
+	@cargo build --workspace --bins
+	@$(CARGO_TARGET_DIR)/debug/nodespace-testnet run $(SCENARIOS) --report "$(REPORTS)"
 
 bench: ## Measure; docs/BENCHMARKS.md says what was seen
 	@cargo bench -p nodespace-protocol

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 
-all_steps=(setup lock format lint docs purity shell tests doctests simulator mutants fuzz licences)
+all_steps=(setup lock format lint docs purity queries shell tests doctests simulator mutants cluster namespaces fuzz licences)
 # A step that cannot run here says why and returns this.
 skipped=77
 
@@ -19,10 +19,29 @@ step_format() { cargo fmt --all --check; }
 step_lint() { cargo clippy --quiet --workspace --all-targets -- -D warnings; }
 step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps; }
 step_purity() { scripts/purity.sh; }
+step_queries() { scripts/relay-queries.sh --check; }
 step_tests() { cargo nextest run --workspace --profile "$([ "${CI:-}" = true ] && echo ci || echo default)"; }
 step_doctests() { cargo test --quiet --workspace --doc; }
 step_simulator() { cargo run -q -p nodespace-testnet --profile sim -- sim --seeds 0..200 --devices 3..20; }
 step_mutants() { cargo run -q -p nodespace-testnet --profile sim -- mutants; }
+
+# Real devices need both programs in one folder, compiled as the tests before were, so that nothing is compiled twice.
+testnet() {
+  cargo build --quiet --workspace --bins
+  local target
+  target=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]+)".*/\1/')
+  "$target/debug/nodespace-testnet" "$@"
+}
+# Two runs side by side: scenarios wait more than they work.
+step_cluster() {
+  testnet run --short tickets conflict-storm removed-while-offline churn &
+  local other=$! code=0
+  testnet run --short smoke partition offline-week import-while-editing || code=$?
+  wait $other && return $code
+}
+# Returns 77 by itself where there are no namespaces to be had.
+step_namespaces() { testnet netns; }
+
 step_fuzz() { cargo run -q --manifest-path protocol/fuzz/Cargo.toml --bin smoke -- --seconds 20; }
 
 step_shell() {

@@ -23,6 +23,7 @@ mod rows;
 mod workspace;
 
 pub use clock::Clock;
+pub(crate) use clock::wall_ms;
 pub use device::{CreateOptions, Created, Device, DeviceError, OpenOptions, PROJECTION_FOLDER};
 pub(crate) use feed::Feed;
 pub use feed::{Cursor, Position};

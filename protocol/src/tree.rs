@@ -25,6 +25,7 @@
 
 mod arena;
 mod changed;
+mod followers;
 mod moves;
 mod order;
 mod query;
@@ -174,7 +175,9 @@ impl Tree {
 
     /// What may have changed since the last call. What is never taken is kept, at most a few words for each node and placement.
     pub fn take_changed(&mut self) -> Changed {
-        std::mem::take(&mut self.pending).into_changed(&self.nodes, &self.operations)
+        let mut pending = std::mem::take(&mut self.pending);
+        self.note_followers(&mut pending);
+        pending.into_changed(&self.nodes, &self.operations)
     }
 
     /// Numbers a placement and stores all of it but the anchor; `None` when it is held already.

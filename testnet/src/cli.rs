@@ -1,10 +1,15 @@
 //! The command line: what can be said, and how failures are told. Each command has its own file.
 
+pub mod bulk;
+pub mod cluster;
 pub mod demo;
 pub mod generate;
 pub mod mutants;
+pub mod netns;
+pub mod run;
 pub mod sim;
 pub mod trace;
+pub mod up;
 
 use std::io::{self, Write as _};
 
@@ -22,6 +27,14 @@ pub struct Arguments {
 pub enum Command {
     /// Show three people working together, apart and together again, on real text.
     Demo(demo::DemoArguments),
+    /// Start real devices that share a workspace, to play with.
+    Up(up::UpArguments),
+    /// Run real devices through scenarios with faults, and check that they converge.
+    Run(run::RunArguments),
+    /// Measure how fast a new device takes a large workspace from another.
+    Bulk(bulk::BulkArguments),
+    /// Put real devices into network namespaces: discovery, address translation, lost packets. Takes root.
+    Netns(netns::NetnsArguments),
     /// Replay an editing trace and give the verdict, with time, memory and bytes.
     Trace(trace::TraceArguments),
     /// Simulate worlds of devices with faults and hostile peers, and check that they converge.
@@ -37,14 +50,23 @@ pub enum Command {
 /// # Errors
 /// When something was found, or could not be done.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let out = &mut io::stdout().lock();
+    let out = &mut io::stdout();
     match &arguments.command {
         Command::Demo(arguments) => demo::run(arguments, out),
+        Command::Up(arguments) => up::run(arguments, out),
+        Command::Run(arguments) => run::run(arguments, out),
+        Command::Bulk(arguments) => bulk::run(arguments, out),
+        Command::Netns(arguments) => netns::run(arguments, out),
         Command::Trace(arguments) => trace::run(arguments, out),
         Command::Sim(arguments) => sim::run(arguments, out),
         Command::Generate(arguments) => generate::run(arguments, out),
         Command::Mutants(arguments) => mutants::run(arguments, out),
     }
+}
+
+/// Whether a command could not do its work here at all, through no fault of what it looks at.
+pub fn is_unavailable(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<crate::cluster::lab::Unavailable>().is_some()
 }
 
 /// Whether a command only failed because nobody reads its output any more.

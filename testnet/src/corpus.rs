@@ -25,17 +25,21 @@ pub fn trace_file(name: &str) -> Option<PathBuf> {
     Some(data_folder()?.join("traces").join(name)).filter(|path| path.is_file())
 }
 
-/// The Markdown corpus: the larger one when it is there, else the small one of this repository. With its name.
+/// Where the Markdown corpus lies: the larger one when it is there, else the small one of this repository. With its name.
+pub fn folder() -> (&'static str, PathBuf) {
+    let large = data_folder().map(|folder| folder.join("rust-book/src")).filter(|folder| folder.is_dir());
+    match large {
+        Some(folder) => ("The Rust Programming Language", folder),
+        None => ("the small corpus of this repository", Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")),
+    }
+}
+
+/// The Markdown corpus, read, with its name.
 ///
 /// # Errors
-/// When neither can be read.
+/// When it cannot be read.
 pub fn outlines() -> Result<(String, Vec<Outline>)> {
-    let large = data_folder().map(|folder| folder.join("rust-book/src")).filter(|folder| folder.is_dir());
-    let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let (name, folder) = match large {
-        Some(folder) => ("The Rust Programming Language", folder),
-        None => ("the small corpus of this repository", small),
-    };
+    let (name, folder) = folder();
     let outlines = import_folder(&folder).with_context(|| format!("cannot import {}", folder.display()))?;
     Ok((name.to_owned(), outlines))
 }

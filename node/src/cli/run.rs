@@ -59,7 +59,7 @@ async fn serve(device: &Device, config: &Config, signals: &mut Signals) -> anyho
     let listener = api::bind(SocketAddr::new(config.api.address, config.api.port), &options).await?;
     let address = listener.local_addr()?;
     device.start().await;
-    network::start(device, config).await?;
+    network::start(device, config)?;
     let stop = async {
         tracing::info!(%address, home = %device.home().display(), "ready");
         notify::tell(notify::READY);

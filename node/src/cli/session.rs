@@ -76,7 +76,7 @@ impl Session {
         match need {
             Need::Store => network::announce(&device, &config),
             Need::Projection => device.start().await,
-            Need::Network => network::start(&device, &config).await?,
+            Need::Network => network::start(&device, &config)?,
         }
         let token = Token::random()?;
         let secret = token.secret().to_owned();

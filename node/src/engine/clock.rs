@@ -28,6 +28,11 @@ impl Clock {
     }
 }
 
+/// What the system's clock says, in Unix milliseconds.
+pub(crate) fn wall_ms() -> u64 {
+    Clock::default().now_ms()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,7 +73,9 @@ fn then<S: Store>(replica: &Replica<S>, id: &NodeId, at: &NodeAt) -> Result<Node
     Ok(of(replica.view_at(id, &heads)?, version, heads))
 }
 
-fn of(view: NodeView, version: u64, heads: Vec<OpHash>) -> Node {
+/// Heads are kept in the order in which they arrived, which differs between devices; shown they are sorted, so that equal nodes look equal.
+fn of(view: NodeView, version: u64, mut heads: Vec<OpHash>) -> Node {
+    heads.sort_unstable();
     Node {
         id: view.id.to_string(),
         node_type: view.node_type,

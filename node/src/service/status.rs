@@ -5,9 +5,10 @@ use nodespace_protocol::ids::hex;
 use super::parse;
 use crate::engine::{DeviceReplica, Phase, Workspace};
 use crate::model::{ProjectionStatus, ServiceError, StoreStatus, WorkspaceStatus};
+use crate::sync::DeviceStatus;
 
 /// How sync stands with a workspace that is being joined.
-pub(super) const JOINING: &str = "joining: waiting for a member to answer";
+const JOINING: &str = "joining: waiting for a member to answer";
 
 impl Workspace {
     /// How it is doing now.
@@ -18,7 +19,7 @@ impl Workspace {
         let projection = self.projection_status();
         let cursor = self.feed().end().to_string();
         let (id, epoch) = (self.id().to_string(), self.epoch());
-        let sync = self.sync_summary();
+        let sync = self.watch_sync_status().borrow().clone();
         self.write(None, move |replica, _| {
             let digest = replica.state_digest();
             let device = replica.device();
@@ -35,15 +36,10 @@ impl Workspace {
                 open_conflicts: replica.conflicts()?.iter().filter(|found| found.conflict.is_open()).count(),
                 store: store(replica),
                 projection,
-                sync: if replica.membership().is_empty() { JOINING.to_owned() } else { sync },
+                sync: sync_line(sync, replica),
             })
         })
         .await
-    }
-
-    /// How sync stands, in a line.
-    pub(super) fn sync_summary(&self) -> String {
-        self.watch_sync_status().borrow().summary.to_string()
     }
 
     /// How its LanceDB table is doing.
@@ -57,6 +53,14 @@ impl Workspace {
         let behind = self.feed().dirty_count() as u64;
         let phase = if behind > 0 && state.phase == Phase::Current { Phase::CatchingUp } else { state.phase };
         ProjectionStatus { rows: state.rows, behind, state: phase.name().to_owned(), problem: state.problem, folder }
+    }
+}
+
+/// How sync stands with what is held by now, in a line.
+pub(super) fn sync_line(sync: DeviceStatus, replica: &DeviceReplica) -> String {
+    match replica.membership().is_empty() {
+        true => JOINING.to_owned(),
+        false => sync.as_of(replica.counts().ops).summary.to_string(),
     }
 }
 

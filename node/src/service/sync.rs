@@ -7,7 +7,6 @@ use nodespace_protocol::ids::DeviceId;
 use super::parse;
 use crate::engine::{Device, Workspace};
 use crate::model::{ErrorCode, NetworkStatus, ServiceError};
-use crate::sync::status::Summary;
 use crate::sync::{DeviceStatus, Target};
 
 /// How the relay is named where a peer is named by its key.
@@ -20,12 +19,9 @@ impl Workspace {
     /// When the device is stopping.
     pub async fn sync_status(&self) -> Result<DeviceStatus, ServiceError> {
         let status = self.watch_sync_status().borrow().clone();
-        // Who syncs with nobody is told of no commits either.
-        if status.summary == Summary::LocalOnly {
-            let operations = self.read(|replica| replica.counts().ops).await?;
-            return Ok(DeviceStatus { operations, ..status });
-        }
-        Ok(status)
+        // What is held by now: whoever wrote a moment ago must not be told that it is synced.
+        let operations = self.read(|replica| replica.counts().ops).await?;
+        Ok(status.as_of(operations))
     }
 
     /// A target by its name: `relay`, or a device's key or an unambiguous beginning of it.

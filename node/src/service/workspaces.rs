@@ -4,7 +4,7 @@ use nodespace_protocol::conflict::Policy;
 use nodespace_protocol::membership::WorkspaceAction;
 
 use super::parse;
-use super::status::JOINING;
+use super::status::sync_line;
 use crate::engine::{Device, Workspace};
 use crate::model::{CreateWorkspace, ErrorCode, ServiceError, UpdateWorkspace, WorkspaceList, WorkspaceState, WorkspaceSummary};
 
@@ -82,7 +82,7 @@ impl Device {
     async fn summary(&self, workspace: &Workspace) -> Result<WorkspaceSummary, ServiceError> {
         let (device, default) = (self.id(), self.default_workspace() == Some(workspace.id()));
         let is_joining = workspace.pending_ticket().await?.is_some();
-        let sync = workspace.sync_summary();
+        let sync = workspace.watch_sync_status().borrow().clone();
         workspace
             .read(move |replica| {
                 let membership = replica.membership();
@@ -100,7 +100,7 @@ impl Device {
                     role: role.map(str::to_owned),
                     members: membership.members().len(),
                     ops: replica.counts().ops,
-                    sync: if state == WorkspaceState::Joining { JOINING.to_owned() } else { sync },
+                    sync: sync_line(sync, replica),
                 }
             })
             .await

@@ -171,6 +171,29 @@ pub struct DeviceStatus {
 }
 
 impl DeviceStatus {
+    /// What can be said when so many operations are held by now: who confirmed what was held before has not confirmed what came since.
+    /// Whoever syncs hears of a commit a moment after whoever wrote it was answered; in that moment "synced" would be a lie.
+    #[must_use]
+    pub fn as_of(mut self, operations: u64) -> Self {
+        let since = operations.saturating_sub(self.operations);
+        if since == 0 {
+            return self;
+        }
+        self.operations = operations;
+        for target in &mut self.targets {
+            if target.state == TargetState::Synced {
+                target.state = TargetState::Behind;
+            }
+            if target.missing_there == Missing::None {
+                target.missing_there = Missing::AtMost(since);
+            }
+        }
+        if self.is_synced() {
+            self.summary = Summary::Behind;
+        }
+        self
+    }
+
     /// Whether everybody who can be reached holds what is held here, and somebody does.
     pub const fn is_synced(&self) -> bool {
         matches!(self.summary, Summary::Synced { .. })

@@ -101,6 +101,16 @@ pub enum WorkspaceAction {
 }
 
 impl WorkspaceAction {
+    /// The device that this makes a member's.
+    pub const fn device(&self) -> Option<DeviceId> {
+        match self {
+            Self::Genesis { certificate, .. } | Self::AddDevice { certificate } | Self::Join { certificate, .. } => {
+                Some(certificate.device)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether this ends somebody's membership.
     pub const fn is_removal(&self) -> bool {
         matches!(self, Self::RemoveMember { .. } | Self::RemoveDevice { .. })

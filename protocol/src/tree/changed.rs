@@ -11,7 +11,7 @@ use crate::ids::{NodeId, OpHash};
 pub struct Changed {
     /// Parents whose list of children may differ; `None` is the top level.
     pub parents: BTreeSet<Option<NodeId>>,
-    /// Nodes whose parent or winning placement may differ.
+    /// Nodes whose parent, winning placement or sibling immediately before them may differ.
     pub nodes: BTreeSet<NodeId>,
     /// Operations that became [`WouldCycle`](super::Verdict::WouldCycle) or ceased to be (applied now, or removed). One may have
     /// gone back and forth: ask for its verdict.
@@ -31,6 +31,10 @@ pub(super) struct Pending {
     pub(super) parents: Numbers,
     pub(super) nodes: Numbers,
     pub(super) verdicts: Numbers,
+    /// Places at which a node may have come or gone.
+    pub(super) spots: Numbers,
+    /// Parents whose places may stand in another order.
+    pub(super) reordered: Numbers,
 }
 
 impl Pending {
@@ -70,7 +74,7 @@ impl Numbers {
         self.distinct = self.numbers.len();
     }
 
-    fn distinct(mut self) -> impl Iterator<Item = u32> {
+    pub(super) fn distinct(mut self) -> impl Iterator<Item = u32> {
         self.make_distinct();
         self.numbers.into_iter()
     }

@@ -110,15 +110,20 @@ impl Tree {
 
     /// Notes that a placement is now in another state than before, at its turn and before it takes effect.
     ///
-    /// A node's winner changes only by such a change of one of its placements. The old winner's parent is noted as well: either
+    /// A node's winner changes only by such a change of one of its placements. The old winner and its parent are noted as well: either
     /// the old winner changed state itself, or it was the winner just before the turn of one that did.
     fn note(&mut self, number: u32, state: State) {
         let place = &self.operations.places[number as usize];
         let parent = self.nodes.parent(place.node);
+        let winner = self.nodes.states[place.node as usize].winner;
         self.pending.nodes.push(place.node);
         self.pending.parents.push(place.parent);
+        self.pending.spots.push(number);
         if parent != NONE {
             self.pending.parents.push(parent);
+        }
+        if winner != NONE {
+            self.pending.spots.push(winner);
         }
         if state == State::Skipped || place.state == State::Skipped {
             self.pending.verdicts.push(number);

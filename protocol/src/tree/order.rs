@@ -99,6 +99,7 @@ impl Tree {
     /// Rebuilds what could not be mended in passing. These parents are those of placements that come or go: noted as changed.
     pub(super) fn settle(&mut self, work: &Work) {
         for &parent in &work.rebuild {
+            self.pending.reordered.push(parent);
             self.rebuild(parent);
         }
     }

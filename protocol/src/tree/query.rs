@@ -171,7 +171,7 @@ impl Tree {
     }
 
     /// Whether a node shows at this place.
-    fn shows(&self, place: u32) -> bool {
+    pub(super) fn shows(&self, place: u32) -> bool {
         let node = self.operations.places[place as usize].node;
         self.nodes.states[node as usize].winner == place
     }

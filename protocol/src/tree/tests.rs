@@ -2,7 +2,7 @@
 //!
 //! 1. Any order of arrival, any batching, duplicates, removals and re-insertions: the tree is the model's of the final set.
 //! 2. No cycle ever, no node lost: every node with a placement in effect is reached once from the top level or a detached parent.
-//! 3. Every difference between before and after is in [`Changed`].
+//! 3. Every difference between before and after is in [`Changed`], also for whoever stands behind what came or went.
 //! 4. A node shows where `place_for` was asked to put it, whatever hidden or unanchored places are about; replicas converge.
 //! 5. Runs written concurrently at one spot do not interleave, forwards or backwards.
 //! 6. `before_sibling`, `root`, `depth`, `is_ancestor` agree with `children` and `parent`.
@@ -78,6 +78,13 @@ fn check_changed(before: &View, after: &View, changed: &Changed) {
             assert!(changed.nodes.contains(node), "{node} changed unreported");
         }
     }
+    let (stood, stands) = (befores(before), befores(after));
+    for (node, sibling) in &stands {
+        // One that was not there before is found by its winner.
+        if stood.get(node).is_some_and(|stood| stood != sibling) {
+            assert!(changed.nodes.contains(node), "{node} stands behind {sibling:?} unreported");
+        }
+    }
     for parent in before.children.keys().chain(after.children.keys()) {
         if before.children.get(parent) != after.children.get(parent) {
             assert!(changed.parents.contains(parent), "the children of {parent:?} changed unreported");
@@ -89,6 +96,47 @@ fn check_changed(before: &View, after: &View, changed: &Changed) {
             assert!(changed.verdicts.contains(operation), "the verdict of {operation} changed unreported");
         }
     }
+}
+
+/// Each node's sibling immediately before it.
+fn befores(view: &View) -> BTreeMap<NodeId, Option<NodeId>> {
+    let mut befores = BTreeMap::new();
+    for children in view.children.values() {
+        let before = std::iter::once(None).chain(children.iter().cloned().map(Some));
+        befores.extend(children.iter().cloned().zip(before));
+    }
+    befores
+}
+
+/// A node was moved away, another one to the beginning of a list. Those that stood behind them went on showing the old neighbour
+/// wherever only what changed was read again. Now they count as changed.
+#[test]
+fn who_stands_behind_what_came_or_went_is_reported() {
+    let mut tree = Tree::new();
+    let placed = [place(1, 1, None, None), place(2, 2, None, Some(1)), place(3, 3, None, Some(2)), place(4, 4, None, Some(3))];
+    tree.insert_batch(placed.to_vec());
+    tree.take_changed();
+    tree.insert(place(5, 2, Some(4), None));
+    assert_eq!(tree.take_changed().nodes, BTreeSet::from([node(2), node(3)]));
+    tree.insert(Placement { side: Side::Left, ..place(6, 5, None, Some(1)) });
+    assert_eq!(tree.take_changed().nodes, BTreeSet::from([node(5), node(1)]));
+    tree.remove(&hash(5));
+    assert!(tree.take_changed().nodes.is_superset(&BTreeSet::from([node(2), node(3)])));
+}
+
+/// Everything in front is moved away, so behind each hidden place lie many more: all are reported all the same, in time.
+#[test]
+fn followers_behind_many_hidden_places_are_reported_in_time() {
+    const NODES: u64 = 20_000;
+    let mut tree = Tree::new();
+    let list = (1..=NODES).map(|number| place(number, number.into(), None, number.checked_sub(1).filter(|before| *before > 0)));
+    tree.insert_batch(list.collect());
+    tree.take_changed();
+    let away = (1..NODES).map(|number| place(NODES + number, number.into(), Some(NODES.into()), None));
+    tree.insert_batch(away.collect());
+    let changed = tree.take_changed();
+    assert!(changed.nodes.contains(&node(NODES.into())), "it is first now");
+    assert_eq!(changed.nodes.len() as u64, NODES);
 }
 
 #[test]

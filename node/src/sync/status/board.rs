@@ -42,6 +42,8 @@ pub enum StatusInput {
         /// When, in milliseconds of the driver's monotonic clock: for the rate.
         now_ms: u64,
     },
+    /// Its session is over, though it can still be reached.
+    SessionEnded(Target),
     /// It confirmed a digest that is equal to ours as of then.
     Confirmed {
         /// Who.
@@ -123,6 +125,7 @@ impl StatusBoard {
                 known.rate.count(status.sent_ops.saturating_add(status.received_ops), now_ms);
                 known.session = Some(status);
             }),
+            StatusInput::SessionEnded(target) => self.change(&target, |known| known.session = None),
             StatusInput::Confirmed { target, digest, wall_ms } => self.confirmed(&target, digest, wall_ms),
             StatusInput::Failed { target, failure } => self.change(&target, |known| {
                 known.failure = Some(FailureNote { code: failure.code().to_owned(), message: failure.to_string() });

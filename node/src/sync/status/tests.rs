@@ -132,6 +132,18 @@ fn last_word(events: &[StatusInput], wanted: Target) -> (Option<[u8; 32]>, bool)
     })
 }
 
+#[test]
+fn who_wrote_a_moment_ago_is_not_told_that_it_is_synced() {
+    let known = [StatusInput::Reachable(peer(1)), StatusInput::Reachable(peer(2)), confirmed(peer(1), 0), confirmed(peer(2), 0)];
+    let status = board(known.into_iter().chain([StatusInput::Unreachable(peer(2))])).status();
+    assert!(status.is_synced(), "{status}");
+    assert_eq!(status.clone().as_of(100), status);
+    let later = status.as_of(102);
+    assert_eq!((later.summary, later.operations), (Summary::Behind, 102));
+    assert!(later.targets.iter().all(|target| target.missing_there == Missing::AtMost(2)), "{later}");
+    assert_eq!(later.targets[1].state, TargetState::Away);
+}
+
 proptest! {
     #[test]
     fn synced_is_said_only_of_what_is_confirmed(events in prop::collection::vec(input(), 0..60)) {

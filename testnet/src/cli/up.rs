@@ -1,0 +1,119 @@
+//! `nodespace-testnet up`: devices to play with, until Ctrl-C.
+
+use std::io::Write;
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::cluster::{ClusterArguments, block_on};
+use crate::cluster::Cluster;
+use crate::cluster::forming::Plan;
+
+/// More devices than one machine is good for.
+const DEVICES_MAX: usize = 64;
+/// How long the devices may take to become equal.
+const SETTLE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Starts real devices that share a workspace, and says how to talk to each. They run until Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub struct UpArguments {
+    /// How many.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pub devices: usize,
+    /// Let them find each other by mDNS as well, on every network of this machine. Otherwise they stay on the loopback and know each
+    /// other's addresses.
+    #[arg(long)]
+    pub mdns: bool,
+    /// Print one JSON object instead of a table.
+    #[arg(long)]
+    pub json: bool,
+    /// Which program, and where.
+    #[command(flatten)]
+    pub cluster: ClusterArguments,
+}
+
+/// Runs the devices.
+///
+/// # Errors
+/// When they cannot be started, or one dies.
+pub fn run(arguments: &UpArguments, out: &mut dyn Write) -> Result<()> {
+    ensure!((1..=DEVICES_MAX).contains(&arguments.devices), "--devices is not between 1 and {DEVICES_MAX}");
+    let workplace = arguments.cluster.workplace("up")?;
+    let plan = plan(arguments, &workplace.path)?;
+    block_on(async {
+        let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut cluster = Cluster::form(&plan).await?;
+        let all: Vec<usize> = (0..arguments.devices).collect();
+        if arguments.devices > 1 {
+            cluster.settle(&all, SETTLE_TIME_MAX).await?;
+        }
+        if arguments.json {
+            print_json(&cluster, &plan, out).await?
+        } else {
+            print(&cluster, &plan, out).await?
+        }
+        let ended = loop {
+            let turn = tokio::time::sleep(std::time::Duration::from_secs(1));
+            tokio::select! {
+                _ = signals.0.recv() => break Ok(()),
+                _ = signals.1.recv() => break Ok(()),
+                () = turn => if let Some(error) = cluster.devices.iter_mut().find_map(|device| device.check_alive().err()) {
+                    break Err(error);
+                },
+            }
+        };
+        for number in all.into_iter().filter(|_| ended.is_ok()) {
+            cluster.stop(number).await?;
+        }
+        ended
+    })
+}
+
+fn plan(arguments: &UpArguments, folder: &std::path::Path) -> Result<Plan> {
+    let mut settings = Plan::direct_settings();
+    if arguments.mdns {
+        settings.insert("network.mdns".into(), "true".into());
+        settings.remove("network.listen");
+    }
+    Ok(Plan {
+        folder: folder.to_path_buf(),
+        launcher: arguments.cluster.launcher()?,
+        names: (0..arguments.devices).map(|number| format!("d{number}")).collect(),
+        joined: arguments.devices,
+        wires: Vec::new(),
+        conditions: crate::cluster::link::Conditions::default(),
+        seed: 0,
+        settings,
+        own_settings: Vec::new(),
+    })
+}
+
+async fn print(cluster: &Cluster, plan: &Plan, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "{} devices share a workspace; homes and logs are in {}\n", cluster.devices.len(), plan.folder.display())?;
+    for device in &cluster.devices {
+        let network = device.network().await?;
+        writeln!(out, "{}   process {}   API http://{}   peer {}", device.name, device.pid()?, device.api()?.address(), network.peer_id)?;
+        writeln!(out, "     {} --home {} status\n", plan.launcher.program.display(), device.home().display())?;
+    }
+    writeln!(out, "Each home has its API's token in `api-token` and its address in `api.json`. Ctrl-C stops all of them.")?;
+    Ok(out.flush()?)
+}
+
+async fn print_json(cluster: &Cluster, plan: &Plan, out: &mut dyn Write) -> Result<()> {
+    let mut devices = Vec::new();
+    for device in &cluster.devices {
+        let network = device.network().await?;
+        devices.push(json!({
+            "name": device.name,
+            "pid": device.pid()?,
+            "home": device.home(),
+            "log": device.log(),
+            "api": format!("http://{}", device.api()?.address()),
+            "peer_id": network.peer_id,
+            "listening": network.listening,
+        }));
+    }
+    writeln!(out, "{}", json!({ "program": plan.launcher.program, "devices": devices }))?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,257 @@
+//! Real devices on this machine: processes, the wires between them, what they are told to do, and what is found in the end.
+//!
+//! 1. [`program`], [`process`], [`usage`]: the device program, running;
+//! 2. [`api`], [`device`]: talking to it; [`link`]: the wire between two, which can be cut;
+//! 3. [`forming`]: devices become a workspace; [`Cluster`] is what comes of it;
+//! 4. [`scenario`]: what is to happen, as a file; [`workload`]: people at work; [`ledger`] and [`watcher`]: what was acknowledged and who saw it;
+//! 5. [`run`] makes it happen, [`check`] judges, [`report`] tells;
+//! 6. [`show`]: the demonstration; [`bulk`]: how fast a new device takes everything; [`lab`]: network namespaces.
+
+pub mod api;
+pub mod bulk;
+pub mod check;
+pub mod device;
+pub mod forming;
+pub mod lab;
+pub mod ledger;
+pub mod link;
+pub mod process;
+pub mod program;
+pub mod report;
+pub mod run;
+pub mod scenario;
+pub mod show;
+pub mod usage;
+pub mod watcher;
+pub mod workload;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use self::api::answer::{Network, Status, Sync};
+use self::device::Device;
+use self::link::Link;
+
+/// How often devices are asked while something is waited for.
+pub const POLL: Duration = Duration::from_millis(50);
+
+/// A link and whom it connects, by number. The dialler's is the greater one.
+#[derive(Debug)]
+pub struct Wire {
+    /// Who makes the connections.
+    pub dialler: usize,
+    /// Who takes them.
+    pub answerer: usize,
+    /// The proxy between them.
+    pub link: Link,
+}
+
+impl Wire {
+    /// Whether it has this end.
+    pub const fn touches(&self, device: usize) -> bool {
+        self.dialler == device || self.answerer == device
+    }
+
+    /// Whether it connects these two.
+    pub const fn connects(&self, one: usize, other: usize) -> bool {
+        (self.dialler == one && self.answerer == other) || (self.dialler == other && self.answerer == one)
+    }
+}
+
+/// Devices and the wires between them. Dropping it ends all of them.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The devices, by number.
+    pub devices: Vec<Device>,
+    /// The wires; none when devices reach each other directly.
+    pub wires: Vec<Wire>,
+    /// The devices' names in the network.
+    peer_ids: Vec<String>,
+}
+
+impl Cluster {
+    /// The number of a device by its name.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn number(&self, name: &str) -> Result<usize> {
+        self.devices.iter().position(|device| device.name == name).with_context(|| format!("there is no device `{name}`"))
+    }
+
+    /// Starts a device and connects it: its wires follow it to its new port, and it is told its peers' addresses again.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn start(&mut self, number: usize) -> Result<()> {
+        self.devices[number].start().await?;
+        self.connect(number).await
+    }
+
+    /// Stops a device in order.
+    ///
+    /// # Errors
+    /// When it does not stop as it should.
+    pub async fn stop(&mut self, number: usize) -> Result<()> {
+        self.unplug(number);
+        self.devices[number].stop().await
+    }
+
+    /// Kills a device.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self, number: usize) -> Result<()> {
+        self.unplug(number);
+        self.devices[number].kill()
+    }
+
+    /// A process that is gone has given its port back; whoever gets it next is not to be dialled.
+    fn unplug(&self, number: usize) {
+        self.wires.iter().filter(|wire| wire.answerer == number).for_each(|wire| wire.link.set_target(None));
+    }
+
+    async fn connect(&mut self, number: usize) -> Result<()> {
+        if self.wires.is_empty() {
+            return Ok(());
+        }
+        let network = listening(&self.devices[number]).await?;
+        self.peer_ids[number].clone_from(&network.peer_id);
+        let target = loopback_port(&network).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        self.wires.iter().filter(|wire| wire.answerer == number).for_each(|wire| wire.link.set_target(target));
+        let addresses: Vec<String> =
+            self.wires.iter().filter(|wire| wire.dialler == number).filter_map(|wire| self.address(wire)).collect();
+        let api = self.devices[number].api()?;
+        for address in addresses {
+            let _: Value = api.post("/v1/network/peers", &json!({ "address": address })).await.context("a peer's address was refused")?;
+        }
+        Ok(())
+    }
+
+    /// Where the dialler of a wire finds the one who answers; nothing before that one has started.
+    fn address(&self, wire: &Wire) -> Option<String> {
+        let peer = self.peer_ids.get(wire.answerer).filter(|peer| !peer.is_empty())?;
+        Some(format!("/ip4/127.0.0.1/tcp/{}/p2p/{peer}", wire.link.port()))
+    }
+
+    /// What a device says of itself.
+    ///
+    /// # Errors
+    /// When it does not run or does not answer.
+    pub async fn status(&self, number: usize) -> Result<Status> {
+        let device = &self.devices[number];
+        device.api()?.get("/v1/status").await.with_context(|| format!("{}: its status", device.name))
+    }
+
+    /// How a device is in sync with others.
+    ///
+    /// # Errors
+    /// When it does not run or does not answer.
+    pub async fn sync(&self, number: usize) -> Result<Sync> {
+        let device = &self.devices[number];
+        device.api()?.get("/v1/sync").await.with_context(|| format!("{}: its sync", device.name))
+    }
+
+    /// Waits until all of these hold the same and each says that it is synced with as many peers as it has wires to the others. Answers how
+    /// long it took.
+    ///
+    /// # Errors
+    /// When it takes longer than it may, with how far they came; when a device dies.
+    pub async fn settle(&mut self, numbers: &[usize], within: Duration) -> Result<Duration> {
+        let started = Instant::now();
+        loop {
+            for number in numbers {
+                self.devices[*number].check_alive()?;
+            }
+            let unsettled = self.unsettled(numbers).await?;
+            let Some(why) = unsettled else { return Ok(started.elapsed()) };
+            ensure!(started.elapsed() < within, "not settled within {within:?}: {why}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Why these are not settled; nothing when they are.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn unsettled(&self, numbers: &[usize]) -> Result<Option<String>> {
+        match self.differing(numbers).await? {
+            Some(why) => Ok(Some(why)),
+            None => self.unsynced(numbers).await,
+        }
+    }
+
+    /// Which two of these do not hold the same; nothing when all do.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn differing(&self, numbers: &[usize]) -> Result<Option<String>> {
+        let mut first: Option<(usize, Status)> = None;
+        for number in numbers {
+            let status = self.status(*number).await?;
+            match &first {
+                Some((other, held)) if held.state_digest != status.state_digest || held.store.ops != status.store.ops => {
+                    let (one, two) = (&self.devices[*other].name, &self.devices[*number].name);
+                    let held_back = [held.store.held, status.store.held];
+                    return Ok(Some(format!(
+                        "{one} holds {} operations ({} of them held back), {two} {} ({})",
+                        held.store.ops, held_back[0], status.store.ops, held_back[1]
+                    )));
+                }
+                Some(_) => {}
+                None => first = Some((*number, status)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Which of these does not say that it is synced with all it has wires to; nothing when all do.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn unsynced(&self, numbers: &[usize]) -> Result<Option<String>> {
+        for number in numbers {
+            let sync = self.sync(*number).await?;
+            let peers = self.peers_of(*number, numbers);
+            // Who is alone has nobody to be synced with.
+            if peers > 0 && !sync.is_synced_with(peers) {
+                let said = serde_json::to_string(&sync).unwrap_or_default();
+                return Ok(Some(format!("{} should be synced with {peers} and says {said}", self.devices[*number].name)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// With how many of these a device has a wire; without wires everybody reaches somebody.
+    fn peers_of(&self, number: usize, among: &[usize]) -> usize {
+        if self.wires.is_empty() {
+            return usize::from(among.len() > 1);
+        }
+        among.iter().filter(|other| self.wires.iter().any(|wire| **other != number && wire.connects(number, **other))).count()
+    }
+}
+
+/// Waits until a device listens, and answers what its network says.
+async fn listening(device: &Device) -> Result<Network> {
+    const LISTEN_TIME_MAX: Duration = Duration::from_secs(20);
+    let started = Instant::now();
+    loop {
+        let network = device.network().await?;
+        if loopback_port(&network).is_some() {
+            return Ok(network);
+        }
+        ensure!(started.elapsed() < LISTEN_TIME_MAX, "{} does not listen on the loopback: {:?}", device.name, network.listening);
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// The TCP port of a device on the loopback.
+fn loopback_port(network: &Network) -> Option<u16> {
+    network.listening.iter().find_map(|address| {
+        let mut parts = address.strip_prefix("/ip4/127.0.0.1/tcp/")?.split('/');
+        parts.next()?.parse().ok().filter(|port| *port != 0)
+    })
+}

@@ -1,0 +1,190 @@
+//! Devices become a workspace: the first one founds it, the others join by an invite, over the wires they will use afterwards.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use nodespace_protocol::membership::Ticket;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use super::api::ApiError;
+use super::api::answer::{Invited, Joined};
+use super::device::{Beginning, Device, Launcher, Settings};
+use super::link::{Conditions, Link};
+use super::{Cluster, Wire};
+
+/// How long each line of a join's answer may take.
+pub const JOIN_TIME_MAX: Duration = Duration::from_secs(120);
+/// The most addresses a ticket carries; a joiner with more wires leaves some out.
+const ADDRESSES_MAX: usize = 16;
+/// How long an invite of a cluster is good for, in seconds.
+const INVITE_SECONDS: u64 = 3600;
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where homes and logs go.
+    pub folder: PathBuf,
+    /// How the program is run.
+    pub launcher: Launcher,
+    /// The devices' names; the first founds.
+    pub names: Vec<String>,
+    /// How many of them, from the first, are joined to the workspace. The others have keys and wires and nothing else.
+    pub joined: usize,
+    /// Who has a wire to whom, the dialler first; nobody when they reach each other directly.
+    pub wires: Vec<(usize, usize)>,
+    /// The wires' conditions.
+    pub conditions: Conditions,
+    /// What the wires draw from.
+    pub seed: u64,
+    /// Settings of all devices.
+    pub settings: Settings,
+    /// Settings of single devices.
+    pub own_settings: Vec<(usize, String, String)>,
+}
+
+impl Plan {
+    /// Wires between all.
+    pub fn mesh(devices: usize) -> Vec<(usize, usize)> {
+        (0..devices).flat_map(|dialler| (0..dialler).map(move |answerer| (dialler, answerer))).collect()
+    }
+
+    /// Wires from all to the first.
+    pub fn star(devices: usize) -> Vec<(usize, usize)> {
+        (1..devices).map(|dialler| (dialler, 0)).collect()
+    }
+
+    /// Wires from each to the one before.
+    pub fn line(devices: usize) -> Vec<(usize, usize)> {
+        (1..devices).map(|dialler| (dialler, dialler - 1)).collect()
+    }
+
+    /// Settings of devices that find each other by their wires alone.
+    pub fn wired_settings() -> Settings {
+        let settings = [("network.listen", "/ip4/127.0.0.1/tcp/0"), ("network.mdns", "false"), ("network.explicit_only", "true")];
+        settings.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    }
+
+    /// Settings of devices that reach each other over the loopback, without wires.
+    pub fn direct_settings() -> Settings {
+        [("network.listen", "/ip4/127.0.0.1/tcp/0,/ip4/127.0.0.1/udp/0/quic-v1"), ("network.mdns", "false")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+}
+
+impl Cluster {
+    /// Makes the devices, starts them and connects their wires. Nobody has joined yet.
+    ///
+    /// # Errors
+    /// When a device cannot be made or started.
+    pub async fn start_all(plan: &Plan) -> Result<Self> {
+        let mut starting = JoinSet::new();
+        for (number, name) in plan.names.iter().enumerate() {
+            let mut settings = plan.settings.clone();
+            let own = plan.own_settings.iter().filter(|(device, ..)| *device == number);
+            settings.extend(own.map(|(_, key, value)| (key.clone(), value.clone())));
+            let (name, folder, launcher) = (name.clone(), plan.folder.clone(), plan.launcher.clone());
+            starting.spawn(async move {
+                let beginning = if number == 0 { Beginning::Founder("Testnet") } else { Beginning::Empty };
+                let mut device = Device::create(&name, &folder, launcher, settings, beginning).await?;
+                device.start().await?;
+                anyhow::Ok((number, device))
+            });
+        }
+        let mut devices = Vec::new();
+        while let Some(started) = starting.join_next().await {
+            devices.push(started??);
+        }
+        devices.sort_by_key(|(number, _)| *number);
+        let devices: Vec<Device> = devices.into_iter().map(|(_, device)| device).collect();
+        let mut wires = Vec::new();
+        for (index, (dialler, answerer)) in plan.wires.iter().enumerate() {
+            let link = Link::open(plan.conditions, plan.seed.wrapping_add(index as u64)).await?;
+            wires.push(Wire { dialler: *dialler, answerer: *answerer, link });
+        }
+        let peer_ids = vec![String::new(); devices.len()];
+        let mut cluster = Self { devices, wires, peer_ids };
+        // Those who answer come first, so that the diallers' addresses are complete.
+        for number in 0..cluster.devices.len() {
+            cluster.connect(number).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Makes the devices and joins them to one workspace, one after the other.
+    ///
+    /// # Errors
+    /// When a device cannot be made, started or joined.
+    pub async fn form(plan: &Plan) -> Result<Self> {
+        let cluster = Self::start_all(plan).await?;
+        if plan.joined > 1 {
+            let uses = plan.joined as u64 - 1;
+            let ticket = cluster.invite(0, "editor", INVITE_SECONDS, uses).await?.ticket;
+            for number in 1..plan.joined {
+                cluster.join(number, &ticket).await?;
+            }
+        }
+        Ok(cluster)
+    }
+
+    /// Makes an invite.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub async fn invite(&self, by: usize, role: &str, expires_s: u64, uses: u64) -> Result<Invited> {
+        let body = json!({ "role": role, "expires_s": expires_s, "uses": uses });
+        let device = &self.devices[by];
+        device.api()?.post("/v1/invites", &body).await.with_context(|| format!("{} cannot invite", device.name))
+    }
+
+    /// Joins a device by a ticket, over its own wires.
+    ///
+    /// # Errors
+    /// When the device cannot join.
+    pub async fn join(&self, number: usize, ticket: &str) -> Result<Joined> {
+        let ticket = self.over_wires(number, ticket)?;
+        self.join_with(number, &ticket).await.with_context(|| format!("{} cannot join", self.devices[number].name))
+    }
+
+    /// Joins a device by exactly this text.
+    ///
+    /// # Errors
+    /// When the device refuses, is refused, or does not run.
+    pub async fn join_with(&self, number: usize, text: &str) -> Result<Joined, ApiError> {
+        let api = self.devices[number].api().map_err(|_| ApiError::Unfinished)?;
+        api.task("/v1/join", &json!({ "ticket": text }), JOIN_TIME_MAX).await
+    }
+
+    /// The ticket with the addresses of the joiner's wires in place of the inviter's: an address is a hint, which nobody signs.
+    ///
+    /// # Errors
+    /// When the text is no ticket, or the joiner has no wire to a member.
+    pub fn over_wires(&self, number: usize, ticket: &str) -> Result<String> {
+        if self.wires.is_empty() {
+            return Ok(ticket.to_owned());
+        }
+        let mut ticket = Ticket::parse(ticket).context("the device made a ticket that is none")?;
+        ticket.addresses = self.wires.iter().filter(|wire| wire.dialler == number).filter_map(|wire| self.address(wire)).collect();
+        if ticket.addresses.is_empty() {
+            bail!("{} has no wire on which it dials", self.devices[number].name);
+        }
+        ticket.addresses.truncate(ADDRESSES_MAX);
+        Ok(ticket.to_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_a_wire_to_somebody_before() {
+        assert_eq!(Plan::mesh(4).len(), 6);
+        for wires in [Plan::mesh(5), Plan::star(5), Plan::line(5)] {
+            assert!(wires.iter().all(|(dialler, answerer)| dialler > answerer));
+            assert!((1..5).all(|number| wires.iter().any(|(dialler, _)| *dialler == number)), "{wires:?}");
+        }
+    }
+}
