@@ -10,19 +10,27 @@ mod completions;
 mod config;
 mod conflicts;
 pub(crate) mod context;
+mod devices;
 mod doctor;
+mod duration;
 mod embed;
 pub(crate) mod exit;
 mod export;
 mod ids;
 mod import;
 mod init;
+mod invite;
+mod join;
+mod members;
+mod network;
 mod node;
 mod notify;
 mod outline;
 mod output;
+mod peers;
 mod place;
 mod progress;
+mod qr;
 mod reference;
 mod run;
 mod search;
@@ -30,8 +38,10 @@ mod session;
 mod source;
 mod status;
 mod style;
+mod sync;
 mod table;
 mod value;
+mod workspace;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -61,7 +71,7 @@ pub(crate) struct Common {
     /// The configuration file; else config.toml in the home folder, if there is one.
     #[arg(long, global = true, value_name = "FILE", help_heading = "Options of every command")]
     pub(crate) config: Option<PathBuf>,
-    /// The workspace; else the home's default one.
+    /// The workspace, or at least eight digits of its id; else the home's default one.
     #[arg(long, global = true, value_name = "ID", help_heading = "Options of every command")]
     pub(crate) workspace: Option<String>,
     /// Print JSON: exactly what the local API answers.
@@ -78,6 +88,28 @@ pub(crate) enum Command {
     Run(run::RunArguments),
     /// Show how the device is doing.
     Status(status::StatusArguments),
+    /// Make, list, rename and choose workspaces.
+    #[command(subcommand)]
+    Workspace(workspace::WorkspaceCommand),
+    /// Invite somebody: show a ticket as text and as a QR code.
+    Invite(invite::InviteArguments),
+    /// Join a workspace by a ticket; makes a home first when there is none.
+    Join(join::JoinArguments),
+    /// List the members of the workspace.
+    Members,
+    /// Add and remove members, and change what they may do.
+    #[command(subcommand)]
+    Member(members::MemberCommand),
+    /// List the devices of all members.
+    Devices,
+    /// Add your next device, remove one, or ask to be added.
+    #[command(subcommand)]
+    Device(devices::DeviceCommand),
+    /// Show the network: who is connected, and who was turned away.
+    Peers(peers::PeersArguments),
+    /// See how this device agrees with others, and sync now.
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
     /// Make, read, change, move and delete nodes.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -126,6 +158,14 @@ pub(crate) fn run(command: Command, context: &mut Context) -> anyhow::Result<Exi
         Command::Init(arguments) => init::run(&arguments, context),
         Command::Run(arguments) => run::run(&arguments, context),
         Command::Restore(arguments) => backup::restore(&arguments, context),
+        Command::Join(mut arguments) => {
+            join::prepare(&mut arguments, context)?;
+            context.start()?.block_on(with_device(Command::Join(arguments), context))
+        }
+        Command::Device(devices::DeviceCommand::Request) => {
+            init::ensure_home(context)?;
+            context.start()?.block_on(with_device(Command::Device(devices::DeviceCommand::Request), context))
+        }
         command => context.start()?.block_on(with_device(command, context)),
     }
 }
@@ -133,9 +173,19 @@ pub(crate) fn run(command: Command, context: &mut Context) -> anyhow::Result<Exi
 /// Does what needs a device.
 async fn with_device(command: Command, context: &mut Context) -> anyhow::Result<Exit> {
     let need = need(&command);
+    let workspace = context.workspace().cloned();
     context
         .with_session(need, async |session, out| match &command {
             Command::Status(arguments) => status::run(arguments, session, out).await,
+            Command::Workspace(command) => workspace::run(command, &session.client, out).await,
+            Command::Invite(arguments) => invite::run(arguments, &session.client, out).await,
+            Command::Join(arguments) => join::run(arguments, &session.client, out).await,
+            Command::Members => members::list(&session.client, out).await,
+            Command::Member(command) => members::run(command, &session.client, out).await,
+            Command::Devices => devices::list(&session.client, out).await,
+            Command::Device(command) => devices::run(command, workspace.as_ref(), &session.client, out).await,
+            Command::Peers(arguments) => peers::run(arguments, &session.client, out).await,
+            Command::Sync(command) => sync::run(command, session, out).await,
             Command::Node(command) => node::run(command, &session.client, out).await,
             Command::Embed(arguments) => embed::run(arguments, &session.client, out).await,
             Command::Batch(arguments) => batch::run(arguments, &session.client, out).await,
@@ -164,6 +214,7 @@ async fn with_device(command: Command, context: &mut Context) -> anyhow::Result<
 const fn need(command: &Command) -> Need {
     match command {
         Command::Import(_) | Command::Batch(_) => Need::Projection,
+        Command::Join(_) | Command::Sync(sync::SyncCommand::Now(_)) => Need::Network,
         _ => Need::Store,
     }
 }

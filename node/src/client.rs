@@ -75,6 +75,11 @@ impl Client {
         self
     }
 
+    /// Whether no workspace was named.
+    pub const fn is_of_default_workspace(&self) -> bool {
+        self.workspace.is_none()
+    }
+
     /// Whether a daemon answers, not this process.
     pub const fn is_remote(&self) -> bool {
         matches!(self.transport, Transport::Tcp(_))

@@ -7,6 +7,7 @@
 
 mod file;
 mod key;
+mod multiaddress;
 mod nearest;
 mod value;
 
@@ -15,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 pub use key::{KEYS, Key};
+pub use multiaddress::check_dial_address;
 pub use value::Value;
 
 /// The default configuration with every key explained: the text of `docs/config.toml`.
@@ -39,6 +41,12 @@ pub struct Config {
     pub log: LogConfig,
     /// What a search uses when it does not say.
     pub search: SearchConfig,
+    /// The network.
+    pub network: NetworkConfig,
+    /// Syncing.
+    pub sync: SyncConfig,
+    /// Relays.
+    pub relay: RelayConfig,
 }
 
 /// Settings of the local HTTP API.
@@ -149,6 +157,62 @@ impl Default for SearchConfig {
     fn default() -> Self {
         Self { limit: 20, model: None }
     }
+}
+
+/// Settings of the network. Addresses are multiaddresses, and were parsed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// Whether a daemon connects with others.
+    pub enabled: bool,
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// Addresses to tell others beside those it finds out by itself: in tickets, and to peers.
+    pub announce: Vec<String>,
+    /// Whether it looks for peers in the local network.
+    pub mdns: bool,
+    /// Peers that are always dialled.
+    pub peers: Vec<String>,
+    /// Whether only `peers` are dialled: nobody who was found in the local network, told of by others, or remembered.
+    pub explicit_only: bool,
+    /// How many connections there are at once.
+    pub connections_max: u64,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        let listen = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1"];
+        Self {
+            enabled: true,
+            listen: listen.map(str::to_owned).into(),
+            announce: Vec::new(),
+            mdns: true,
+            peers: Vec::new(),
+            explicit_only: false,
+            connections_max: 256,
+        }
+    }
+}
+
+/// Settings of syncing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncConfig {
+    /// How often what is held is compared with each peer although nothing happened, in seconds.
+    pub interval_s: u64,
+    /// How far this device's clock is ahead of the system's, in milliseconds; behind when negative.
+    pub clock_offset_ms: i64,
+}
+
+impl Default for SyncConfig {
+    fn default() -> Self {
+        Self { interval_s: 30, clock_offset_ms: 0 }
+    }
+}
+
+/// Settings of relays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelayConfig {
+    /// Their URLs, the preferred one first.
+    pub urls: Vec<String>,
 }
 
 /// Where a setting comes from.

@@ -25,5 +25,7 @@ pub mod export;
 pub mod import;
 pub mod logging;
 pub mod model;
+pub mod net;
+pub mod peers;
 pub mod service;
 pub mod sync;

@@ -10,6 +10,8 @@ pub mod conflict;
 pub mod error;
 pub mod import;
 pub mod maintenance;
+pub mod membership;
+pub mod network;
 pub mod node;
 pub mod search;
 pub mod status;
@@ -22,6 +24,12 @@ pub use conflict::{ConflictDetail, ConflictPage, ConflictSummary, ResolveChoice,
 pub use error::{ErrorBody, ErrorCode, ServiceError};
 pub use import::{DocumentOutcome, ExportQuery, ImportCounts, ImportDocument, ImportReport, ImportRequest};
 pub use maintenance::{BackupReport, BackupRequest, DoctorReport, DoctorRequest, Finding, RebuildReport, RestoreReport, Severity};
+pub use membership::{
+    AddDevice, AddMember, CreateInvite, CreateWorkspace, DeviceEntry, DeviceIdentity, DeviceInvitation, DeviceList, Invitation,
+    InviteEntry, InviteList, JoinFailure, JoinReport, JoinRequest, Joined, MemberEntry, MemberList, MembershipChange, SetRole,
+    UpdateWorkspace, WorkspaceList, WorkspaceState, WorkspaceSummary,
+};
+pub use network::{AddPeer, NatStatus, NetworkStatus, PeerStatus};
 pub use node::{
     CreateNode, DeleteNode, HistoryStep, MoveNode, Node, NodePage, PlaceRequest, PutEmbedding, TextEdit, TreeLine, TreePage, UpdateNode,
     WriteReply,

@@ -14,19 +14,22 @@
 //! removed can be added again: an addition counts when every removal of that user lies in its past.
 
 pub mod action;
+mod armour;
 pub mod bits;
 pub mod certificate;
+pub mod device_ticket;
 mod evaluate;
 pub mod ticket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
 pub use action::WorkspaceAction;
 pub use certificate::Certificate;
-pub use ticket::Ticket;
+pub use device_ticket::{DeviceTicket, DeviceWorkspace};
+pub use ticket::{Ticket, TicketError};
 
 use crate::clock::{Stamp, Timestamp};
 use crate::conflict::Policy;
@@ -424,6 +427,25 @@ impl Membership {
         })
     }
 
+    /// A secret for one purpose, known to whoever knows the workspace's secret and the same removals: it changes with every removal, so
+    /// that who was removed and hears of it from nobody cannot work it out. `None` before the genesis has arrived.
+    pub fn derived_secret(&self, purpose: &[u8]) -> Option<[u8; 32]> {
+        let secret = self.secret()?;
+        let mut removals: Vec<OpHash> = self.verdicts.removals.iter().map(|index| self.entries[*index].stamp.hash).collect();
+        removals.sort_unstable();
+        let removals: Vec<u8> = removals.iter().flat_map(|hash| hash.0).collect();
+        Some(crate::crypto::Domain::Secret.hash_parts(&[&secret, purpose, &removals]))
+    }
+
+    /// Every device that was ever a member's and is none now.
+    pub fn removed_devices(&self) -> Vec<DeviceId> {
+        let mut devices: Vec<DeviceId> = self.entries.iter().filter_map(|entry| entry.action.device()).collect();
+        devices.sort_unstable();
+        devices.dedup();
+        devices.retain(|device| self.role(device).is_none());
+        devices
+    }
+
     /// Whether a user is a member now.
     pub fn is_member(&self, user: &UserId) -> bool {
         evaluate::role_of_user(&self.entries, user, &self.everything(), &self.verdicts).is_some()
@@ -431,12 +453,18 @@ impl Membership {
 
     /// Whether any workspace operation, effective or not, names this device.
     pub fn knows_device(&self, device: &DeviceId) -> bool {
-        self.entries.iter().any(|entry| match &entry.action {
+        self.entries.iter().any(|entry| entry.action.device() == Some(*device))
+    }
+
+    /// The devices that workspace operations name, effective or not; ascending.
+    pub fn known_devices(&self) -> BTreeSet<DeviceId> {
+        let named = |entry: &Entry| match &entry.action {
             WorkspaceAction::Genesis { certificate, .. }
             | WorkspaceAction::AddDevice { certificate }
-            | WorkspaceAction::Join { certificate, .. } => certificate.device == *device,
-            _ => false,
-        })
+            | WorkspaceAction::Join { certificate, .. } => Some(certificate.device),
+            _ => None,
+        };
+        self.entries.iter().filter_map(named).collect()
     }
 
     /// The strategy for text, when every policy that was ever set names the same one.

@@ -21,6 +21,7 @@ mod transfer;
 
 use std::collections::{BTreeMap, VecDeque};
 
+pub use hello::recognises;
 pub use message::{ByeCode, Credential, Message};
 pub use status::{SyncState, SyncStatus};
 
@@ -192,6 +193,12 @@ pub struct Session {
     refusals: u32,
     /// Operations of the store that have been looked at for forwarding.
     looked_at: u32,
+    /// Operations of others are not forwarded before [`Session::release`].
+    holding: bool,
+    /// Some may be held back.
+    held_back: bool,
+    /// The digest the peer was told last.
+    told: Option<[u8; 32]>,
     ladders_sent: Vec<LogId>,
     started: Timestamp,
     next_reconcile: Timestamp,
@@ -227,10 +234,22 @@ impl Session {
             done_sent: false,
             refusals: 0,
             looked_at: 0,
+            holding: false,
+            held_back: false,
+            told: None,
             ladders_sent: Vec::new(),
             started: now,
             next_reconcile: now.plus_ms(RECONCILE_MS),
         }
+    }
+
+    /// Whether operations of other devices wait for [`Session::release`] instead of being forwarded as they come. Among devices that all
+    /// talk to each other nearly everything reaches everybody from its author: whoever waits a moment and says first what is held
+    /// ([`Session::tell`]) finds that there is nothing left to send. Own operations never wait.
+    #[must_use]
+    pub const fn holding(mut self, holding: bool) -> Self {
+        self.holding = holding;
+        self
     }
 
     /// The peer.
@@ -273,23 +292,33 @@ impl Session {
         if self.ended {
             return Ok(());
         }
-        let message = match Message::decode(frame) {
-            Ok(message) => message,
-            Err(error) => {
-                self.bye(ByeCode::Malformed, "malformed frame");
-                return Err(error.into());
-            }
-        };
-        self.handle(message, replica, pending, now)
+        match Message::decode(frame) {
+            Ok(message) => self.handle(message, replica, pending, now),
+            Err(error) => Err(self.refuse_frame(error)),
+        }
     }
 
-    fn handle<S: Store>(
+    /// Ends the session because of a frame that is no message. For drivers that decode frames themselves, beside the thread that owns the
+    /// replica; the others call [`Session::receive`].
+    pub fn refuse_frame(&mut self, error: DecodeError) -> SessionError {
+        self.bye(ByeCode::Malformed, "malformed frame");
+        error.into()
+    }
+
+    /// Takes a message that was decoded already.
+    ///
+    /// # Errors
+    /// See [`Session::receive`].
+    pub fn handle<S: Store>(
         &mut self,
         message: Message,
         replica: &mut Replica<S>,
         pending: &mut PendingBuffer,
         now: Timestamp,
     ) -> Result<(), SessionError> {
+        if self.ended {
+            return Ok(());
+        }
         match message {
             Message::Bye { code, reason } => {
                 self.ended = true;
@@ -327,20 +356,74 @@ impl Session {
     /// # Errors
     /// When our storage fails.
     pub fn poll_frame<S: Store>(&mut self, replica: &mut Replica<S>) -> Result<Option<Vec<u8>>, SessionError> {
+        Ok(self.poll_message(replica)?.map(|message| message.encode()))
+    }
+
+    /// The next message to send, not yet encoded: for drivers that encode beside the thread that owns the replica.
+    ///
+    /// # Errors
+    /// See [`Session::poll_frame`].
+    pub fn poll_message<S: Store>(&mut self, replica: &mut Replica<S>) -> Result<Option<Message>, SessionError> {
         if let Some(message) = self.outgoing.pop_front() {
-            return Ok(Some(message.encode()));
+            return Ok(Some(message));
         }
         if self.ended {
             return Ok(None);
         }
         if !self.may_be_shown(replica) {
-            return Ok(self.outgoing.pop_front().map(|message| message.encode()));
+            return Ok(self.outgoing.pop_front());
         }
         self.look_for_news(replica)?;
         if let Some(message) = self.outgoing.pop_front() {
-            return Ok(Some(message.encode()));
+            return Ok(Some(message));
         }
-        Ok(self.next_transfer(replica)?.map(|message| message.encode()))
+        self.next_transfer(replica)
+    }
+
+    /// Whether frames of operations are under way that the peer has not acknowledged.
+    pub fn has_unacknowledged(&self) -> bool {
+        !self.unacknowledged.is_empty()
+    }
+
+    /// Whether operations of others may be waiting for [`Session::release`].
+    pub const fn holds_back(&self) -> bool {
+        self.held_back
+    }
+
+    /// Says what is held here, if the peer was told something else last.
+    pub fn tell<S: Store>(&mut self, replica: &Replica<S>) {
+        let digest = replica.frontier_digest();
+        if self.compared && !self.ended && self.told != Some(digest) && self.sending.is_empty() {
+            self.outgoing.push_back(Message::Done { frontier: digest });
+            self.told = Some(digest);
+        }
+    }
+
+    /// Forwards what was held back and the peer still lacks.
+    ///
+    /// # Errors
+    /// When our storage fails.
+    pub fn release<S: Store>(&mut self, replica: &mut Replica<S>) -> Result<(), SessionError> {
+        if !std::mem::take(&mut self.held_back) || self.ended {
+            return Ok(());
+        }
+        if self.peer_digest == Some(replica.frontier_digest()) {
+            self.note_equal(replica);
+            return Ok(());
+        }
+        self.forward(replica, |_| true)
+    }
+
+    /// Compares anew, for whoever does not want to wait for the timer. Does nothing while a comparison or a transfer runs.
+    pub fn compare<S: Store>(&mut self, replica: &mut Replica<S>, now: Timestamp) {
+        if self.ended || !self.greeting.admitted {
+            return;
+        }
+        self.next_reconcile = now.plus_ms(RECONCILE_MS + self.jitter_ms());
+        if self.unacknowledged.is_empty() && self.sending.is_empty() {
+            self.ladders_sent.clear();
+            self.send_summary(replica);
+        }
     }
 
     /// The next event.
@@ -369,14 +452,13 @@ impl Session {
             self.bye(ByeCode::Closing, "the greeting took too long");
             return Err(SessionError::Protocol("the greeting took too long"));
         }
-        // Jitter from the salt: devices that started together do not ask together for ever.
-        let jitter = u64::from(self.config.salt[0]) * RECONCILE_MS / 1024;
-        self.next_reconcile = now.plus_ms(RECONCILE_MS + jitter);
-        if self.unacknowledged.is_empty() && self.sending.is_empty() {
-            self.ladders_sent.clear();
-            self.send_summary(replica);
-        }
+        self.compare(replica, now);
         Ok(())
+    }
+
+    /// Jitter from the salt: devices that started together do not ask together for ever.
+    fn jitter_ms(&self) -> u64 {
+        u64::from(self.config.salt[0]) * RECONCILE_MS / 1024
     }
 
     /// Ends the session from our side.

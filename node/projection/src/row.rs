@@ -195,6 +195,28 @@ impl Row {
         embeddings.iter().try_for_each(|embedding| self.check_embedding(embedding))
     }
 
+    /// Takes out what no table holds: text beyond the bound, metadata that nests too deep, vectors that are none. Names are within their
+    /// bounds wherever a row comes from. Answers what was taken out.
+    pub(crate) fn take_out_unfit(&mut self) -> Vec<RowError> {
+        let mut unfit = Vec::new();
+        if self.content.len() > CONTENT_BYTES_MAX {
+            unfit.push(RowError::ContentTooLong { id: self.id.clone(), bytes: self.content.len() });
+            self.content.truncate(self.content.floor_char_boundary(CONTENT_BYTES_MAX));
+        }
+        if metadata::nests_too_deep(&self.metadata) {
+            unfit.push(RowError::MetadataTooDeep { id: self.id.clone() });
+            self.metadata = Value::Object(serde_json::Map::new());
+        }
+        let Embeddings::Replace(embeddings) = std::mem::replace(&mut self.embeddings, Embeddings::Replace(Vec::new())) else {
+            self.embeddings = Embeddings::Keep;
+            return unfit;
+        };
+        let (fit, bad): (Vec<_>, Vec<_>) = embeddings.into_iter().partition(|embedding| self.check_embedding(embedding).is_ok());
+        unfit.extend(bad.iter().filter_map(|embedding| self.check_embedding(embedding).err()));
+        self.embeddings = Embeddings::Replace(fit);
+        unfit
+    }
+
     fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let optional = [("parent id", &self.parent_id), ("root id", &self.root_id), ("sibling id", &self.before_sibling_id)];
         let named = [("id", self.id.as_str()), ("type", self.node_type.as_str())];

@@ -1,4 +1,4 @@
-//! What most requests have in common: a workspace, the name of the client, parameters, ids in the path.
+//! What requests have in common: a workspace or the device, the name of the client, parameters, ids in the path.
 
 use axum::extract::path::{ErrorKind, FailedToDeserializePathParams};
 use axum::extract::rejection::PathRejection;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::parameters::{FromParameters, Parameters};
 use super::refusal::invalid;
 use super::state::ApiState;
-use crate::engine::Workspace;
+use crate::engine::{Device, Workspace};
 use crate::model::ServiceError;
 
 /// The header by which a client names itself, to know its own changes in the stream by.
@@ -40,6 +40,28 @@ impl<Q: FromParameters> FromRequestParts<ApiState> for Call<Q> {
         parameters.finish()?;
         let client = client(&parts.headers)?;
         Ok(Self { workspace: state.device.workspace(workspace.as_deref())?, client, query })
+    }
+}
+
+/// A request to the device as a whole: it takes no `?workspace=`.
+#[derive(Debug)]
+pub(super) struct DeviceCall<Q = ()> {
+    /// The device.
+    pub(super) device: Device,
+    /// Who asks, as it calls itself.
+    pub(super) client: Option<String>,
+    /// What the route takes behind the `?`.
+    pub(super) query: Q,
+}
+
+impl<Q: FromParameters> FromRequestParts<ApiState> for DeviceCall<Q> {
+    type Rejection = ServiceError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ServiceError> {
+        let mut parameters = Parameters::parse(parts.uri.query())?;
+        let query = Q::take(&mut parameters)?;
+        parameters.finish()?;
+        Ok(Self { device: state.device.clone(), client: client(&parts.headers)?, query })
     }
 }
 

@@ -14,11 +14,27 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::routes::{batch, changes, conflicts, meta, nodes, outline, search, status, tasks};
+use super::routes::{
+    batch, changes, conflicts, devices, invites, join, members, meta, network, nodes, outline, search, status, sync, tasks, workspaces,
+};
 use super::state::ApiState;
 use crate::model;
 
 const SECURITY: &str = "token";
+
+/// The operations on the device as a whole, which take no `?workspace=`.
+const OF_DEVICE: [&str; 10] = [
+    "listWorkspaces",
+    "createWorkspace",
+    "updateWorkspace",
+    "cancelJoin",
+    "joinWorkspace",
+    "addDevice",
+    "getDevice",
+    "getNetwork",
+    "addPeer",
+    "removePeer",
+];
 
 /// What is said of the API as a whole.
 #[derive(OpenApi)]
@@ -34,6 +50,7 @@ const SECURITY: &str = "token";
         model::Change,
         model::WorkspaceStatus,
         model::TaskLine<model::ImportReport>,
+        model::TaskLine<model::JoinReport>,
         model::TaskLine<model::BackupReport>,
         model::TaskLine<model::DoctorReport>,
         model::TaskLine<model::RebuildReport>
@@ -44,6 +61,10 @@ const SECURITY: &str = "token";
         (name = "changes", description = "What happened, from a cursor on"),
         (name = "conflicts", description = "What stands side by side"),
         (name = "status", description = "How a workspace is doing"),
+        (name = "workspaces", description = "The workspaces of this device: making, joining, naming them"),
+        (name = "members", description = "Who belongs to a workspace: invites, members, devices"),
+        (name = "sync", description = "How this device agrees with others"),
+        (name = "network", description = "The connections to others"),
         (name = "tasks", description = "Long work, answered line by line"),
         (name = "device", description = "The API itself"),
     ),
@@ -80,6 +101,20 @@ pub(super) fn routes() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(conflicts::resolve))
         .routes(routes!(changes::page))
         .routes(routes!(changes::follow))
+        .routes(routes!(workspaces::list, workspaces::create))
+        .routes(routes!(workspaces::update, workspaces::cancel))
+        .routes(routes!(join::join))
+        .routes(routes!(invites::list, invites::create))
+        .routes(routes!(invites::revoke))
+        .routes(routes!(members::list, members::add))
+        .routes(routes!(members::change, members::remove))
+        .routes(routes!(devices::list, devices::add))
+        .routes(routes!(devices::remove))
+        .routes(routes!(devices::identity))
+        .routes(routes!(sync::now, sync::start))
+        .routes(routes!(sync::follow))
+        .routes(routes!(network::now))
+        .routes(routes!(network::add, network::remove))
         .routes(routes!(tasks::import))
         .routes(routes!(tasks::export))
         .routes(routes!(tasks::backup))
@@ -113,7 +148,10 @@ impl Modify for Common {
             for operation in methods.into_iter().flatten() {
                 describe_refusals(operation);
                 if path.starts_with("/v1/") {
-                    operation.parameters.get_or_insert_default().extend([workspace().into(), client().into()]);
+                    let of_workspace = operation.operation_id.as_deref().is_none_or(|id| !OF_DEVICE.contains(&id));
+                    let parameters = operation.parameters.get_or_insert_default();
+                    parameters.extend(of_workspace.then(|| workspace().into()));
+                    parameters.push(client().into());
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 pub(super) mod changes;
 pub(super) mod status;
+pub(super) mod sync;
 
 use std::convert::Infallible;
 use std::time::Duration;

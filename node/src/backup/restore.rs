@@ -288,6 +288,7 @@ fn home_refusal(error: nodespace_store::HomeError) -> ServiceError {
         HomeError::Exists { .. } | HomeError::NotEmpty { .. } => ErrorCode::AlreadyExists,
         HomeError::NotAHome { .. } => ErrorCode::NotFound,
         HomeError::Locked { .. } => ErrorCode::Unavailable,
+        HomeError::Certificate { .. } => ErrorCode::InviteRefused,
         HomeError::Future { .. } | HomeError::Exposed { .. } | HomeError::Damaged { .. } | HomeError::Environment(_) => {
             ErrorCode::StoreFailed
         }

@@ -38,6 +38,11 @@ impl Context {
         std::path::absolute(&home).with_context(|| format!("cannot find {}", home.display()))
     }
 
+    /// The workspace that was named.
+    pub(crate) const fn workspace(&self) -> Option<&String> {
+        self.common.workspace.as_ref()
+    }
+
     /// The configuration of the home folder.
     pub(crate) fn load(&self, home: &Path) -> anyhow::Result<Loaded> {
         // What is not Unicode names none of our settings; their values are checked one by one.

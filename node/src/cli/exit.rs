@@ -8,6 +8,7 @@ use nodespace_node::config::ConfigError;
 use nodespace_node::engine::DeviceError;
 use nodespace_node::logging::LogError;
 use nodespace_node::model::{ErrorCode, ServiceError};
+use nodespace_protocol::replica::WriteError;
 use nodespace_store::{Cause, HomeError};
 
 /// How a command ended.
@@ -45,7 +46,7 @@ impl Exit {
         (Self::Usage, "The command line, the configuration or a value was not understood, or is not allowed."),
         (Self::NotFound, "No such node, operation, conflict or workspace; or there is no home yet."),
         (Self::Stale, "Something else is there: the expected version is stale, the id is taken, the move would close a circle."),
-        (Self::Refused, "Not allowed: the token, the role or the permissions of a file."),
+        (Self::Refused, "Not allowed: the token, the role, the invite or the permissions of a file."),
         (Self::Damaged, "The store is damaged, or from a newer program; `nodespace doctor` says more."),
         (Self::Unavailable, "Another process holds the store, or the daemon cannot be reached; try again."),
         (Self::NoSpace, "The disk is full; nothing that was acknowledged is lost."),
@@ -95,6 +96,7 @@ impl Exit {
             DeviceError::Home(error) => Self::of_home(error),
             DeviceError::Store { source, .. } => Self::of_code(ServiceError::of_store(source).code()),
             DeviceError::Service(error) => Self::of_code(error.code()),
+            DeviceError::Found(WriteError::Invalid(_)) => Self::Usage,
             DeviceError::Found(_) | DeviceError::System(_) => Self::Failed,
         }
     }
@@ -105,7 +107,7 @@ impl Exit {
             HomeError::Exists { .. } | HomeError::NotEmpty { .. } => Self::Stale,
             HomeError::Locked { .. } => Self::Unavailable,
             HomeError::Future { .. } | HomeError::Damaged { .. } => Self::Damaged,
-            HomeError::Exposed { .. } => Self::Refused,
+            HomeError::Exposed { .. } | HomeError::Certificate { .. } => Self::Refused,
             HomeError::Environment(cause) => Self::of_system(cause).unwrap_or(Self::Failed),
         }
     }
@@ -134,7 +136,7 @@ impl Exit {
             ErrorCode::InvalidRequest | ErrorCode::InvalidValue | ErrorCode::TooLarge => Self::Usage,
             ErrorCode::NotFound => Self::NotFound,
             ErrorCode::AlreadyExists | ErrorCode::StaleVersion | ErrorCode::Cycle => Self::Stale,
-            ErrorCode::Unauthorised | ErrorCode::Forbidden | ErrorCode::NotWritable => Self::Refused,
+            ErrorCode::Unauthorised | ErrorCode::Forbidden | ErrorCode::InviteRefused | ErrorCode::NotWritable => Self::Refused,
             ErrorCode::StoreFailed => Self::Damaged,
             ErrorCode::DiskFull => Self::NoSpace,
             ErrorCode::Unavailable => Self::Unavailable,

@@ -58,14 +58,17 @@ fn describe(text: &mut String, command: &Command, above: &str, level: usize) {
     if let Some(about) = command.get_about() {
         line(text, &sentence(&about.to_string()));
     }
-    if command.has_subcommands() {
-        for inner in shown(command) {
-            describe(text, inner, &name, level + 1);
-        }
-        return;
+    if !command.is_subcommand_required_set() {
+        describe_arguments(text, command, &name);
     }
+    for inner in shown(command) {
+        describe(text, inner, &name, level + 1);
+    }
+}
+
+fn describe_arguments(text: &mut String, command: &Command, name: &str) {
     let own = || command.get_arguments().filter(|argument| !argument.is_global_set() && argument.get_id() != "help");
-    line(text, &format!("\n```text\n{}\n```", usage(command, &name)));
+    line(text, &format!("\n```text\n{}\n```", usage(command, name)));
     if own().next().is_some() {
         text.push('\n');
     }

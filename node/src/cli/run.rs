@@ -16,8 +16,8 @@ use nodespace_node::logging;
 
 use super::context::Context;
 use super::exit::{Exit, Failure};
-use super::notify;
 use super::session::{api_options, options};
+use super::{network, notify};
 
 /// Arguments of `nodespace run`.
 #[derive(Debug, clap::Args)]
@@ -59,6 +59,7 @@ async fn serve(device: &Device, config: &Config, signals: &mut Signals) -> anyho
     let listener = api::bind(SocketAddr::new(config.api.address, config.api.port), &options).await?;
     let address = listener.local_addr()?;
     device.start().await;
+    network::start(device, config)?;
     let stop = async {
         tracing::info!(%address, home = %device.home().display(), "ready");
         notify::tell(notify::READY);

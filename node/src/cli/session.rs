@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use nodespace_node::api::{self, ApiOptions, Token};
 use nodespace_node::client::{self, Client};
 use nodespace_node::config::Config;
-use nodespace_node::engine::{Device, DeviceError, OpenOptions};
+use nodespace_node::engine::{Clock, Device, DeviceError, OpenOptions};
 use nodespace_projection::Settings;
 use nodespace_store::HomeError;
+
+use super::network;
 
 /// How long to wait for another process to let go of the store, or to answer.
 const WAIT_MAX: Duration = Duration::from_secs(3);
@@ -30,6 +32,8 @@ pub(crate) enum Need {
     Store,
     /// The LanceDB table, brought up to date before the store is closed.
     Projection,
+    /// The network, for as long as the command takes.
+    Network,
 }
 
 /// A device to talk to.
@@ -69,8 +73,10 @@ impl Session {
 
     /// A session over a device of this process.
     async fn over(device: Device, home: PathBuf, config: Config, need: Need, workspace: Option<String>) -> anyhow::Result<Self> {
-        if need == Need::Projection {
-            device.start().await;
+        match need {
+            Need::Store => network::announce(&device, &config),
+            Need::Projection => device.start().await,
+            Need::Network => network::start(&device, &config)?,
         }
         let token = Token::random()?;
         let secret = token.secret().to_owned();
@@ -102,6 +108,7 @@ pub(crate) fn options(home: &Path, config: &Config) -> OpenOptions {
         checkpoint_bytes: MIB * store.checkpoint_mib,
         node_cache_bytes: mib(store.node_cache_mib),
         op_cache_bytes: mib(store.op_cache_mib),
+        clock: Clock::ahead_by_ms(config.sync.clock_offset_ms),
         ..OpenOptions::new(home)
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use nodespace_node::client::{ClientError, Request};
-use nodespace_node::model::WorkspaceStatus;
+use nodespace_node::model::{DeviceIdentity, WorkspaceList, WorkspaceStatus};
 
 use super::exit::{Exit, Failure};
 use super::output::Output;
@@ -23,12 +23,17 @@ pub(crate) struct StatusArguments {
 const STATUS: &str = "status";
 
 /// Moves to the upper left and clears what is below.
-const CLEAR: &str = "\x1b[H\x1b[J";
+pub(super) const CLEAR: &str = "\x1b[H\x1b[J";
 
 /// Shows how the device is doing.
 pub(crate) async fn run(arguments: &StatusArguments, session: &Session, out: &mut Output) -> anyhow::Result<Exit> {
     if arguments.watch {
         return watch(session, out).await;
+    }
+    if session.client.is_of_default_workspace() && has_no_workspace(session).await? {
+        let answer = session.client.ask::<DeviceIdentity>(Request::get(&["v1", "device"])).await?;
+        out.answer(&answer, |out, identity| print_empty(out, session, identity))?;
+        return Ok(Exit::Done);
     }
     let answer = session.client.ask::<WorkspaceStatus>(Request::get(&["v1", "status"])).await?;
     out.answer(&answer, |out, status| print(out, session, status))?;
@@ -54,6 +59,23 @@ async fn watch(session: &Session, out: &mut Output) -> anyhow::Result<Exit> {
         out.flush()?;
     }
     Err(ClientError::Cut("the daemon stopped".into()).into())
+}
+
+/// Whether this is a device that has not begun: that is no failure.
+async fn has_no_workspace(session: &Session) -> Result<bool, ClientError> {
+    let list = session.client.ask::<WorkspaceList>(Request::get(&["v1", "workspaces"])).await?;
+    Ok(list.value.workspaces.is_empty())
+}
+
+fn print_empty(out: &mut Output, session: &Session, identity: &DeviceIdentity) -> io::Result<()> {
+    let mut table = Table::plain();
+    table.pair("home", session.home.display().to_string());
+    table.pair("daemon", daemon(session));
+    table.pair("device", identity.device.as_str());
+    table.pair("user", identity.user.as_str());
+    table.pair("workspace", Cell::toned(Tone::Yellow, "none yet"));
+    out.table(&table)?;
+    out.line("\nNext: `nodespace join TICKET`, or `nodespace workspace new NAME`.")
 }
 
 fn print(out: &mut Output, session: &Session, status: &WorkspaceStatus) -> io::Result<()> {

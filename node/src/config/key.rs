@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::multiaddress::{check_dial_address, check_listen_address};
 use super::nearest::nearest;
 use super::value::Value;
 use super::{Config, Loaded, LogFormat, Problem, Source};
@@ -73,7 +74,24 @@ pub const KEYS: &[Key] = &[
     key!(log.file, |c| Value::Text(path_text(&c.log.file)), |c, v| set(&mut c.log.file, path(v))),
     key!(search.limit, |c| number(c.search.limit), |c, v| set(&mut c.search.limit, wide(v.number(1..=1000)))),
     key!(search.model, |c| Value::Text(c.search.model.clone().unwrap_or_default()), |c, v| set(&mut c.search.model, optional(v))),
+    key!(network.enabled, |c| Value::Switch(c.network.enabled), |c, v| set(&mut c.network.enabled, v.switch())),
+    key!(network.listen, |c| Value::List(c.network.listen.clone()), |c, v| set(&mut c.network.listen, listen_addresses(v))),
+    key!(network.announce, |c| Value::List(c.network.announce.clone()), |c, v| set(&mut c.network.announce, dial_addresses(v))),
+    key!(network.mdns, |c| Value::Switch(c.network.mdns), |c, v| set(&mut c.network.mdns, v.switch())),
+    key!(network.peers, |c| Value::List(c.network.peers.clone()), |c, v| set(&mut c.network.peers, dial_addresses(v))),
+    key!(network.explicit_only, |c| Value::Switch(c.network.explicit_only), |c, v| set(&mut c.network.explicit_only, v.switch())),
+    key!(network.connections_max, |c| number(c.network.connections_max), |c, v| {
+        set(&mut c.network.connections_max, wide(v.number(1..=65_536)))
+    }),
+    key!(sync.interval_s, |c| number(c.sync.interval_s), |c, v| set(&mut c.sync.interval_s, wide(v.number(1..=86_400)))),
+    key!(sync.clock_offset_ms, |c| Value::Number(c.sync.clock_offset_ms), |c, v| {
+        set(&mut c.sync.clock_offset_ms, v.signed(-CLOCK_OFFSET_MS_MAX..=CLOCK_OFFSET_MS_MAX))
+    }),
+    key!(relay.urls, |c| Value::List(c.relay.urls.clone()), |c, v| set(&mut c.relay.urls, urls(v))),
 ];
+
+/// How far a clock may be set off, in milliseconds: a hundred years.
+const CLOCK_OFFSET_MS_MAX: i64 = 100 * 365 * 24 * 60 * 60 * 1_000;
 
 fn set<T>(slot: &mut T, value: Result<T, String>) -> Result<(), String> {
     *slot = value?;
@@ -105,6 +123,26 @@ fn origins(value: &Value) -> Result<Vec<String>, String> {
     match origins.iter().find(|origin| !is_origin(origin)) {
         Some(wrong) => Err(format!("`{wrong}` is no origin; write it like http://localhost:5173, without a path or a slash at the end")),
         None => Ok(origins),
+    }
+}
+
+fn listen_addresses(value: &Value) -> Result<Vec<String>, String> {
+    value.list()?.iter().map(|text| check_listen_address(text)).collect()
+}
+
+fn dial_addresses(value: &Value) -> Result<Vec<String>, String> {
+    value.list()?.iter().map(|text| check_dial_address(text)).collect()
+}
+
+fn urls(value: &Value) -> Result<Vec<String>, String> {
+    let urls = value.list()?;
+    let is_url = |url: &&String| {
+        let uri: Option<axum::http::Uri> = url.parse().ok();
+        uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty()))
+    };
+    match urls.iter().find(|url| !is_url(url)) {
+        Some(wrong) => Err(format!("`{wrong}` is no relay's URL; write it like https://relay.example.org")),
+        None => Ok(urls),
     }
 }
 
@@ -194,7 +232,8 @@ pub(super) fn apply_environment(loaded: &mut Loaded, environment: impl IntoItera
 }
 
 fn check_variable(variable: &str) -> Result<(), String> {
-    let belongs = |key: &Key| variable.starts_with(&format!("NODESPACE_{}_", key.section.to_uppercase()));
+    // The relay, another program, has variables of its own that begin like this, and both may be set in one environment.
+    let belongs = |key: &Key| key.section != "relay" && variable.starts_with(&format!("NODESPACE_{}_", key.section.to_uppercase()));
     let Some(section) = KEYS.iter().find(|key| belongs(key)).map(|key| key.section) else { return Ok(()) };
     let variables: Vec<String> = KEYS.iter().filter(|key| key.section == section).map(Key::variable).collect();
     let names = variables.iter().map(String::as_str);

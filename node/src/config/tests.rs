@@ -108,3 +108,31 @@ fn a_file_that_is_no_text_is_refused() {
     assert_eq!(error.0[0].line, Some(2));
     assert!(error.to_string().contains("UTF-8"), "{error}");
 }
+
+#[test]
+fn addresses_are_checked_where_they_stand() {
+    let text = "[network]\nlisten = [\"/ip4/127.0.0.1/tcp/0\", \"0.0.0.0:4100\"]\npeers = [\"/ip4/192.0.2.7/tcp/0\"]\nconnections_max = 0\n\n\
+                [relay]\nurls = [\"ftp://relay.example.org\"]\n";
+    let found = problems(text, &[]);
+    let lines: Vec<_> = found.iter().map(|(line, _)| line.unwrap()).collect();
+    assert_eq!(lines, [2, 3, 4, 7], "{found:?}");
+    let parts = ["`0.0.0.0:4100` is no multiaddress", "`/ip4/192.0.2.7/tcp/0` cannot be dialled", "out of bounds", "no relay's URL"];
+    assert!(found.iter().zip(parts).all(|((_, message), part)| message.contains(part)), "{found:?}");
+    let good = "[network]\nlisten = []\npeers = [\"/dns4/example.org/tcp/4100\"]\nexplicit_only = true\nmdns = false\n";
+    let network = read(good, &[]).unwrap().config.network;
+    assert!(network.listen.is_empty() && network.explicit_only && !network.mdns && network.enabled);
+}
+
+#[test]
+fn a_clock_can_be_set_off_both_ways() {
+    for (text, offset) in [("-60000", -60_000), ("86400000", 86_400_000)] {
+        assert_eq!(read("", &[("NODESPACE_SYNC_CLOCK_OFFSET_MS", text)]).unwrap().config.sync.clock_offset_ms, offset);
+    }
+    assert!(problems("[sync]\nclock_offset_ms = 9223372036854775807\n", &[])[0].1.contains("out of bounds"));
+}
+
+#[test]
+fn variables_of_the_relay_are_not_mistaken_for_the_devices() {
+    let loaded = read("", &[("NODESPACE_RELAY_DATABASE", "postgres://"), ("NODESPACE_RELAY_URLS", "https://relay.example.org")]).unwrap();
+    assert_eq!(loaded.config.relay.urls, ["https://relay.example.org"]);
+}

@@ -60,6 +60,13 @@ impl Value {
         found.ok_or_else(|| format!("{value} is out of bounds: from {} to {} is allowed", bounds.start(), bounds.end()))
     }
 
+    /// As a number within bounds, which may be negative.
+    pub(super) fn signed(&self, bounds: RangeInclusive<i64>) -> Result<i64, String> {
+        let Self::Number(value) = self else { return Err(self.not(&Self::Number(0))) };
+        let found = Some(*value).filter(|value| bounds.contains(value));
+        found.ok_or_else(|| format!("{value} is out of bounds: from {} to {} is allowed", bounds.start(), bounds.end()))
+    }
+
     /// As a text.
     pub(super) fn text(&self) -> Result<&str, String> {
         if let Self::Text(value) = self { Ok(value) } else { Err(self.not(&Self::Text(String::new()))) }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::DeviceReplica;
 use super::checkpoints::Checkpoints;
-use super::clock::now;
+use super::clock::Clock;
 use super::feed::{Feed, Group};
 use super::metrics::StoreMetrics;
 use crate::model::{ErrorCode, ServiceError};
@@ -76,11 +76,12 @@ impl OperationLogger {
         replica: DeviceReplica,
         feed: Arc<Feed>,
         policy: CheckpointPolicy,
+        clock: Clock,
         metrics: StoreMetrics,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let checkpoints = Checkpoints::new(replica.store().saver());
-        let worker = Worker { replica, queue, feed, policy, checkpoints, metrics, failed: None };
+        let worker = Worker { replica, queue, feed, policy, clock, checkpoints, metrics, failed: None };
         let thread = std::thread::Builder::new().name("nodespace-writer".into()).spawn(move || worker.run())?;
         Ok((Self { jobs }, thread))
     }
@@ -151,6 +152,7 @@ struct Worker {
     queue: mpsc::Receiver<Job>,
     feed: Arc<Feed>,
     policy: CheckpointPolicy,
+    clock: Clock,
     checkpoints: Checkpoints,
     metrics: StoreMetrics,
     /// Why no more is written.
@@ -185,7 +187,7 @@ impl Worker {
                 Job::Write { client, run } => {
                     let turn = match &self.failed {
                         Some(failure) => Err(failure),
-                        None => Ok((&mut self.replica, now())),
+                        None => Ok((&mut self.replica, self.clock.now())),
                     };
                     finishes.push(run(turn));
                     group.wrote(self.replica.store().op_count(), client);
@@ -218,8 +220,9 @@ impl Worker {
     }
 
     fn tick(&mut self) {
-        let due = self.replica.next_timeout().is_some_and(|at| at <= now());
-        if due && let Err(error) = self.replica.tick(now()) {
+        let now = self.clock.now();
+        let due = self.replica.next_timeout().is_some_and(|at| at <= now);
+        if due && let Err(error) = self.replica.tick(now) {
             self.fail(&error);
         }
     }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::model::WorkspaceStatus;
+use crate::net::NetMetrics;
 use crate::sync::monitor::SyncMonitor;
 
 /// All metrics of a device. Clones share them.
@@ -22,6 +23,7 @@ pub struct Metrics {
     pub(crate) store: StoreMetrics,
     /// What sync does.
     pub sync: SyncMonitor,
+    net: NetMetrics,
     gauges: Gauges,
 }
 
@@ -58,14 +60,20 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
         let sync = SyncMonitor::new(&mut registry, SyncTally::default());
+        let net = NetMetrics::new(&mut registry);
         let store = StoreMetrics::new(registry.sub_registry_with_prefix("nodespace_store"));
         let gauges = Gauges::default();
         gauges.register(registry.sub_registry_with_prefix("nodespace"));
-        Self { registry: Arc::new(Mutex::new(registry)), store, sync, gauges }
+        Self { registry: Arc::new(Mutex::new(registry)), store, sync, net, gauges }
     }
 }
 
 impl Metrics {
+    /// What the network counts.
+    pub(crate) fn net(&self) -> NetMetrics {
+        self.net.clone()
+    }
+
     /// Adds somebody else's metrics to the exposition.
     pub fn register(&self, register: impl FnOnce(&mut Registry)) {
         register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));

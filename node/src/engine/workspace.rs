@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::ids::WorkspaceId;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use super::DeviceReplica;
 use super::feed::Feed;
 use super::logger::OperationLogger;
 use super::projector::{Projector, ProjectorOptions};
 use crate::model::{ErrorCode, ServiceError};
+use crate::sync::DeviceStatus;
+use crate::sync::status::Summary;
+
+/// The local setting that holds the ticket of a join that is under way; a secret, in a file that only its owner may read.
+pub(super) const TICKET_KEY: &str = "join/ticket";
 
 /// A handle to an open workspace. Clones share it.
 #[derive(Clone, Debug)]
@@ -21,13 +26,29 @@ pub struct Workspace {
 
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) id: WorkspaceId,
-    pub(super) folder: PathBuf,
-    pub(super) epoch: u32,
-    pub(super) logger: OperationLogger,
-    pub(super) feed: Arc<Feed>,
-    pub(super) projection: Option<ProjectorOptions>,
-    pub(super) projector: OnceCell<Projector>,
+    id: WorkspaceId,
+    folder: PathBuf,
+    epoch: u32,
+    logger: OperationLogger,
+    feed: Arc<Feed>,
+    projection: Option<ProjectorOptions>,
+    projector: OnceCell<Projector>,
+    /// How sync stands, as whoever syncs said last.
+    sync: watch::Sender<DeviceStatus>,
+}
+
+impl Inner {
+    pub(super) fn new(
+        id: WorkspaceId,
+        folder: PathBuf,
+        epoch: u32,
+        logger: OperationLogger,
+        feed: Arc<Feed>,
+        projection: Option<ProjectorOptions>,
+    ) -> Self {
+        let nobody = DeviceStatus { summary: Summary::LocalOnly, operations: 0, targets: Vec::new(), help_wanted: Vec::new() };
+        Self { id, folder, epoch, logger, feed, projection, projector: OnceCell::new(), sync: watch::Sender::new(nobody) }
+    }
 }
 
 impl Workspace {
@@ -104,6 +125,50 @@ impl Workspace {
     /// The projection, if it was started.
     pub(crate) fn started_projector(&self) -> Option<&Projector> {
         self.inner.projector.get()
+    }
+
+    /// Whether its genesis is here. Without it there is nothing to sync but by a ticket: it is being joined.
+    ///
+    /// # Errors
+    /// When the device is stopping.
+    pub async fn has_genesis(&self) -> Result<bool, ServiceError> {
+        self.read(|replica| !replica.membership().is_empty()).await
+    }
+
+    /// Says how sync stands; for whoever syncs it.
+    pub fn publish_sync_status(&self, status: DeviceStatus) {
+        self.inner.sync.send_replace(status);
+    }
+
+    /// How sync stands, as it was published last; before anybody did, that there is nobody to sync with.
+    pub fn watch_sync_status(&self) -> watch::Receiver<DeviceStatus> {
+        self.inner.sync.subscribe()
+    }
+
+    /// The ticket of a join that is under way.
+    ///
+    /// # Errors
+    /// When the store fails or the device is stopping.
+    pub(crate) async fn pending_ticket(&self) -> Result<Option<String>, ServiceError> {
+        let value = self.read(|replica| replica.store().value(TICKET_KEY)).await??;
+        Ok(value.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
+    /// Keeps the ticket of a join, durably.
+    ///
+    /// # Errors
+    /// When the store fails or the device is stopping.
+    pub(super) async fn keep_ticket(&self, ticket: &str) -> Result<(), ServiceError> {
+        let ticket = ticket.to_owned();
+        Ok(self.read(move |replica| replica.store().put_value(TICKET_KEY, ticket.as_bytes())).await??)
+    }
+
+    /// Forgets the ticket of a join that is done.
+    ///
+    /// # Errors
+    /// When the store fails or the device is stopping.
+    pub(crate) async fn forget_ticket(&self) -> Result<(), ServiceError> {
+        Ok(self.read(|replica| replica.store().put_values(&[(TICKET_KEY, None)])).await??)
     }
 
     /// Lets time pass: what was held back for its time may take effect. Answers whether the workspace is still open.

@@ -27,6 +27,8 @@ pub enum ErrorCode {
     Unauthorised,
     /// The host, origin or role does not allow it.
     Forbidden,
+    /// The invite cannot be used (any more): it ended, was used up, was revoked, or is for another device.
+    InviteRefused,
     /// The method does not exist on this path.
     MethodNotAllowed,
     /// The body is not JSON.

@@ -1,6 +1,6 @@
 //! Conflicts: listed, shown with both sides, settled.
 
-use nodespace_protocol::conflict::{ConflictStatus, NodeConflict};
+use nodespace_protocol::conflict::{ConflictStatus, ConflictType, NodeConflict};
 use nodespace_protocol::ids::{ConflictId, NodeId, OpHash};
 use nodespace_protocol::replica::Choice;
 use nodespace_protocol::view::conflict::conflict_context;
@@ -48,11 +48,17 @@ impl Workspace {
         .await?
     }
 
-    /// Settles a conflict: the choice becomes an operation and travels like any other.
+    /// Settles a conflict: the choice becomes an operation and travels like any other. Answers also what kind of conflict it was.
     ///
     /// # Errors
     /// When there is no such conflict, or the choice does not fit it.
-    pub async fn resolve(&self, client: Option<String>, node: &str, id: &str, request: ResolveRequest) -> Result<WriteReply, ServiceError> {
+    pub async fn resolve(
+        &self,
+        client: Option<String>,
+        node: &str,
+        id: &str,
+        request: ResolveRequest,
+    ) -> Result<(WriteReply, ConflictType), ServiceError> {
         let (node, id) = (parse::node_id(node)?, id.to_owned());
         let feed = self.feed();
         self.write(client, move |replica, now| {
@@ -60,7 +66,8 @@ impl Workspace {
             let choice = choice(&found, request.choice)?;
             let op = replica.resolve_conflict(now, &node, found.conflict.id, choice)?;
             let cursor = feed.cursor_after(replica).to_string();
-            Ok(WriteReply { node: nodes::now(replica, &node)?, op: Some(op.to_string()), cursor })
+            let reply = WriteReply { node: nodes::now(replica, &node)?, op: Some(op.to_string()), cursor };
+            Ok((reply, found.conflict.kind))
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! Strings of requests into the protocol's names.
 
-use nodespace_protocol::ids::NodeId;
+use nodespace_protocol::ids::{NodeId, unhex};
+use nodespace_protocol::membership::Role;
 use nodespace_protocol::tree::Position;
 
 use crate::model::{ErrorCode, PlaceRequest, ServiceError};
@@ -33,10 +34,48 @@ pub(super) fn by_prefix<T: Copy>(
     let mut found: Vec<T> = candidates.filter(|candidate| digits(*candidate).starts_with(&wanted)).collect();
     match (found.pop(), found.is_empty()) {
         (Some(only), true) => Ok(only),
-        (Some(_), false) => {
-            Err(ServiceError::new(ErrorCode::InvalidRequest, format!("several {what}s begin with `{wanted}`: give more digits")))
-        }
+        (Some(_), false) => Err(ServiceError::new(ErrorCode::InvalidRequest, format!("several begin with `{wanted}`: give more digits"))),
         (None, _) => Err(ServiceError::new(ErrorCode::NotFound, format!("there is no {what} `{wanted}`"))),
+    }
+}
+
+/// The fewest hex digits that stand for a user, a device or a workspace: of these people type more than of a conflict, and mean one for
+/// good.
+pub(crate) const KEY_DIGITS_MIN: usize = 8;
+
+/// The one of several keys or workspaces that begins with the digits given.
+pub(crate) fn by_key<T: Copy>(
+    what: &str,
+    text: &str,
+    candidates: impl Iterator<Item = T>,
+    digits: impl Fn(T) -> String,
+) -> Result<T, ServiceError> {
+    if text.len() < KEY_DIGITS_MIN || text.len() > 64 {
+        let message = format!("`{}` names no {what}: give its 64 hex digits, or at least the first {KEY_DIGITS_MIN} of them", shown(text));
+        return Err(ServiceError::new(ErrorCode::InvalidRequest, message));
+    }
+    by_prefix(what, text, candidates, digits)
+}
+
+/// A key in full.
+pub(crate) fn key(what: &str, text: &str) -> Result<[u8; 32], ServiceError> {
+    let bytes = unhex(text.trim()).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| ServiceError::new(ErrorCode::InvalidRequest, format!("`{}` is no {what}: it has 64 hex digits", shown(text))))
+}
+
+/// A role.
+pub(crate) fn role(text: &str) -> Result<Role, ServiceError> {
+    text.parse().map_err(|_| {
+        ServiceError::new(ErrorCode::InvalidValue, format!("`{}` is no role: there are owner, editor and viewer", shown(text)))
+    })
+}
+
+/// The word for a role.
+pub(crate) const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "owner",
+        Role::Editor => "editor",
+        Role::Viewer => "viewer",
     }
 }
 

@@ -2,8 +2,13 @@
 
 use nodespace_protocol::ids::hex;
 
+use super::parse;
 use crate::engine::{DeviceReplica, Phase, Workspace};
 use crate::model::{ProjectionStatus, ServiceError, StoreStatus, WorkspaceStatus};
+use crate::sync::DeviceStatus;
+
+/// How sync stands with a workspace that is being joined.
+const JOINING: &str = "joining: waiting for a member to answer";
 
 impl Workspace {
     /// How it is doing now.
@@ -14,6 +19,7 @@ impl Workspace {
         let projection = self.projection_status();
         let cursor = self.feed().end().to_string();
         let (id, epoch) = (self.id().to_string(), self.epoch());
+        let sync = self.watch_sync_status().borrow().clone();
         self.write(None, move |replica, _| {
             let digest = replica.state_digest();
             let device = replica.device();
@@ -23,14 +29,14 @@ impl Workspace {
                 name: replica.membership().name().to_owned(),
                 device: device.map(|device| device.to_string()).unwrap_or_default(),
                 user: device.and_then(|device| replica.membership().user(&device)).map(|user| user.to_string()),
-                role: device.and_then(|device| replica.membership().role(&device)).map(|role| format!("{role:?}").to_ascii_lowercase()),
+                role: device.and_then(|device| replica.membership().role(&device)).map(|role| parse::role_name(role).to_owned()),
                 epoch,
                 state_digest: hex(&digest),
                 cursor,
                 open_conflicts: replica.conflicts()?.iter().filter(|found| found.conflict.is_open()).count(),
                 store: store(replica),
                 projection,
-                sync: "local only".to_owned(),
+                sync: sync_line(sync, replica),
             })
         })
         .await
@@ -47,6 +53,14 @@ impl Workspace {
         let behind = self.feed().dirty_count() as u64;
         let phase = if behind > 0 && state.phase == Phase::Current { Phase::CatchingUp } else { state.phase };
         ProjectionStatus { rows: state.rows, behind, state: phase.name().to_owned(), problem: state.problem, folder }
+    }
+}
+
+/// How sync stands with what is held by now, in a line.
+pub(super) fn sync_line(sync: DeviceStatus, replica: &DeviceReplica) -> String {
+    match replica.membership().is_empty() {
+        true => JOINING.to_owned(),
+        false => sync.as_of(replica.counts().ops).summary.to_string(),
     }
 }
 

@@ -32,7 +32,7 @@ use super::failure::SyncFailure;
 use super::orchestrator::{SkipReason, SyncResult};
 use super::recovery::RecoveryAction;
 use super::status::{DeviceStatus, TargetState};
-use super::target::TargetKind;
+use super::target::{SyncCounts, TargetKind};
 
 /// Records what happens.
 #[derive(Clone, Debug)]
@@ -87,6 +87,14 @@ impl SyncMonitor {
                 self.record_failure(kind, failure);
             }
         }
+    }
+
+    /// A live session confirmed what went over it since the last time, without an attempt.
+    pub fn record_live(&self, counts: &SyncCounts) {
+        self.record_traffic(counts.sent_bytes, counts.received_bytes);
+        self.families.operations.get_or_create(&[("direction", "sent")]).inc_by(counts.sent);
+        self.families.operations.get_or_create(&[("direction", "received")]).inc_by(counts.received);
+        self.lock().record_operations(counts.changes());
     }
 
     /// What was asked for was not done then.

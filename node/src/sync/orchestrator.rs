@@ -83,6 +83,7 @@ pub struct TargetReport {
 #[derive(Debug)]
 pub struct SyncOrchestrator {
     seed: u64,
+    interval_ms: u64,
     now: u64,
     network: bool,
     wall: Option<u64>,
@@ -94,7 +95,23 @@ pub struct SyncOrchestrator {
 impl SyncOrchestrator {
     /// Knows nobody yet. The seed is for jitter; devices should differ in it.
     pub fn new(seed: u64, now: u64) -> Self {
-        Self { seed, now, network: true, wall: None, attempts: 0, targets: BTreeMap::new(), outputs: VecDeque::new() }
+        Self {
+            seed,
+            interval_ms: INTERVAL_MS,
+            now,
+            network: true,
+            wall: None,
+            attempts: 0,
+            targets: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// With another time between attempts than [`INTERVAL_MS`]; at least a second.
+    #[must_use]
+    pub fn every_ms(mut self, interval_ms: u64) -> Self {
+        self.interval_ms = interval_ms.max(SPACING_MS);
+        self
     }
 
     /// Takes note of something.
@@ -151,7 +168,7 @@ impl SyncOrchestrator {
 
     /// How often a target is asked, before backoff and jitter.
     fn interval_ms(&self, target: &Target) -> u64 {
-        if *target == Target::Relay && self.peer_is_reachable() { INTERVAL_MS * RELAY_RESERVE_FACTOR } else { INTERVAL_MS }
+        if *target == Target::Relay && self.peer_is_reachable() { self.interval_ms * RELAY_RESERVE_FACTOR } else { self.interval_ms }
     }
 
     fn peer_is_reachable(&self) -> bool {

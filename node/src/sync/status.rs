@@ -8,20 +8,23 @@
 //! clock, since they are for people. Nothing is carried over a restart: after one, nothing is confirmed.
 
 mod board;
+mod rate;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::board::{StatusBoard, StatusInput};
 use super::recovery::Subject;
 use super::target::Target;
 
 /// How many operations are missing somewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "known", content = "operations", rename_all = "snake_case")]
+#[schema(as = SyncMissing)]
 pub enum Missing {
     /// None: confirmed.
     None,
@@ -34,8 +37,9 @@ pub enum Missing {
 }
 
 /// How it stands with one target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = SyncTargetState)]
 pub enum TargetState {
     /// It cannot be reached.
     Away,
@@ -69,7 +73,8 @@ impl TargetState {
 }
 
 /// One target, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SyncTargetStatus)]
 pub struct TargetStatus {
     /// Who.
     pub target: Target,
@@ -83,6 +88,8 @@ pub struct TargetStatus {
     pub sent: Progress,
     /// Operations received in this session, and how many are planned.
     pub received: Progress,
+    /// Operations a second, both ways, over the last seconds; 0 when nothing is under way.
+    pub rate: u64,
     /// When an equal digest was last confirmed, in Unix milliseconds; `None` when not since the program started.
     pub last_success_ms: Option<u64>,
     /// The last failure, while there has been no success since.
@@ -90,7 +97,8 @@ pub struct TargetStatus {
 }
 
 /// How far something with a known end has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SyncProgress)]
 pub struct Progress {
     /// Done.
     pub done: u64,
@@ -99,7 +107,8 @@ pub struct Progress {
 }
 
 /// A failure, for people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SyncFailureNote)]
 pub struct FailureNote {
     /// The stable word for it.
     pub code: String,
@@ -108,7 +117,8 @@ pub struct FailureNote {
 }
 
 /// Something that waits for a person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SyncHelpWanted)]
 pub struct HelpWanted {
     /// What is in trouble.
     #[serde(flatten)]
@@ -120,8 +130,9 @@ pub struct HelpWanted {
 }
 
 /// The whole device in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
+#[schema(as = SyncSummary)]
 pub enum Summary {
     /// There is nobody to sync with: everything is here, and only here.
     LocalOnly,
@@ -146,7 +157,8 @@ pub enum Summary {
 }
 
 /// Sync as a person sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SyncStatus)]
 pub struct DeviceStatus {
     /// In a word.
     pub summary: Summary,
@@ -159,6 +171,29 @@ pub struct DeviceStatus {
 }
 
 impl DeviceStatus {
+    /// What can be said when so many operations are held by now: who confirmed what was held before has not confirmed what came since.
+    /// Whoever syncs hears of a commit a moment after whoever wrote it was answered; in that moment "synced" would be a lie.
+    #[must_use]
+    pub fn as_of(mut self, operations: u64) -> Self {
+        let since = operations.saturating_sub(self.operations);
+        if since == 0 {
+            return self;
+        }
+        self.operations = operations;
+        for target in &mut self.targets {
+            if target.state == TargetState::Synced {
+                target.state = TargetState::Behind;
+            }
+            if target.missing_there == Missing::None {
+                target.missing_there = Missing::AtMost(since);
+            }
+        }
+        if self.is_synced() {
+            self.summary = Summary::Behind;
+        }
+        self
+    }
+
     /// Whether everybody who can be reached holds what is held here, and somebody does.
     pub const fn is_synced(&self) -> bool {
         matches!(self.summary, Summary::Synced { .. })

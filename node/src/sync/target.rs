@@ -4,14 +4,17 @@ use std::fmt;
 
 use nodespace_protocol::ids::DeviceId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Somebody to sync with. Peers order before the relay, as they come first wherever there is a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = SyncTarget)]
 pub enum Target {
     /// Another device of the workspace.
     Peer {
         /// Its key.
+        #[schema(value_type = String)]
         device: DeviceId,
     },
     /// The relay of the configuration.

@@ -6,6 +6,7 @@
 //!   identity/                 0700; never in a backup
 //!     device.key              0600; the device's secret seed, 64 hex digits
 //!     user.key                0600; the user's
+//!     certificate             0600; by the user's other device, when this is not the user's first one
 //!   incarnation               which life of this folder this is; never in a backup
 //!   lock                      held while a process has the home open; holds its id
 //!   default-workspace         the id of the workspace meant when none is named
@@ -29,7 +30,9 @@ use std::path::{Path, PathBuf};
 
 use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::ids::{WorkspaceId, hex, unhex};
+use nodespace_protocol::membership::Certificate;
 
+use crate::disk::sync_folder;
 use crate::error::Cause;
 use lock::Lock;
 
@@ -99,6 +102,12 @@ pub enum HomeError {
         /// What was found.
         what: String,
     },
+    /// A certificate that is not for this device, or not by its user.
+    #[error("the certificate is not valid for this device: {what}")]
+    Certificate {
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The file system or the system failed.
     #[error(transparent)]
     Environment(Cause),
@@ -110,6 +119,8 @@ pub struct Home {
     path: PathBuf,
     device: KeyPair,
     user: KeyPair,
+    /// By the user's other device; `None` when the device is of the user whose key is here.
+    certificate: Option<Certificate>,
     incarnation: u32,
     _lock: Lock,
 }
@@ -150,8 +161,9 @@ impl Home {
 
     fn load(path: &Path, lock: Lock) -> Result<Self, HomeError> {
         let (device, user) = identity::read(path)?;
+        let certificate = identity::read_certificate(path, &device)?;
         let incarnation = incarnation::current(path)?;
-        Ok(Self { path: path.to_owned(), device, user, incarnation, _lock: lock })
+        Ok(Self { path: path.to_owned(), device, user, certificate, incarnation, _lock: lock })
     }
 
     /// The folder.
@@ -167,6 +179,19 @@ impl Home {
     /// The key that certifies the user's devices.
     pub const fn user_key(&self) -> &KeyPair {
         &self.user
+    }
+
+    /// What shows whose this device is: the certificate that was kept, else one by the user whose key is here.
+    pub fn certificate(&self) -> Certificate {
+        self.certificate.unwrap_or_else(|| Certificate::issue(&self.user, self.device.device()))
+    }
+
+    /// Keeps the certificate by which the user's other device made this one the user's. It holds from the next opening on.
+    ///
+    /// # Errors
+    /// When it is not valid or for another device, or the folder cannot be written.
+    pub fn keep_certificate(&self, certificate: &Certificate) -> Result<(), HomeError> {
+        identity::write_certificate(&self.path, &self.device, certificate)
     }
 
     /// The epoch of the logs that this device writes; another when the folder was copied or restored.
@@ -211,13 +236,57 @@ impl Home {
         Ok(ids)
     }
 
+    /// Removes the folder of a workspace that holds no operation. The store must be closed.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn remove_empty_workspace(&self, id: WorkspaceId) -> Result<(), HomeError> {
+        let folder = self.workspace_folder(id);
+        std::fs::remove_dir_all(&folder).map_err(files::failed(&folder))
+    }
+
+    /// Sets the folder of a workspace aside, under a name by which it is no workspace of this home any more. The store must be closed.
+    /// Answers where it lies now.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_workspace_aside(&self, id: WorkspaceId) -> Result<PathBuf, HomeError> {
+        let folder = self.workspace_folder(id);
+        let name = |number: u32| self.path.join(WORKSPACES).join(format!("{}.aside-{number}", hex(&id.0)));
+        let mut number = 1;
+        while name(number).exists() {
+            number += 1;
+        }
+        let aside = name(number);
+        std::fs::rename(&folder, &aside).map_err(files::failed(&folder))?;
+        sync_folder(&self.path.join(WORKSPACES)).map_err(files::failed(&folder))?;
+        Ok(aside)
+    }
+
     /// The workspace meant when none is named: the one that was set, else the only one.
     pub fn default_workspace(&self) -> Option<WorkspaceId> {
-        let set = std::fs::read_to_string(self.path.join(DEFAULT_WORKSPACE)).ok();
-        set.and_then(|text| workspace_in(text.trim())).or_else(|| match self.workspaces().ok()?.as_slice() {
+        self.chosen_workspace().or_else(|| match self.workspaces().ok()?.as_slice() {
             [only] => Some(*only),
             _ => None,
         })
+    }
+
+    /// The workspace that was set to be meant when none is named.
+    pub fn chosen_workspace(&self) -> Option<WorkspaceId> {
+        let set = std::fs::read_to_string(self.path.join(DEFAULT_WORKSPACE)).ok();
+        set.and_then(|text| workspace_in(text.trim()))
+    }
+
+    /// Forgets which workspace was set to be meant.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn clear_default_workspace(&self) -> Result<(), HomeError> {
+        let path = self.path.join(DEFAULT_WORKSPACE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(files::failed(&path)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Sets the workspace meant when none is named.

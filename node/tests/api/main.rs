@@ -4,9 +4,12 @@
 mod bodies;
 mod browser;
 mod description;
+mod membership;
 mod nodes;
 mod refusals;
 mod sockets;
 mod streams;
 mod support;
+mod sync;
 mod tasks;
+mod wire;

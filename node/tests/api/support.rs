@@ -1,5 +1,6 @@
 //! A device with an API in this process, and small clients for it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,7 +9,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body_util::BodyExt as _;
 use nodespace_node::api::{self, ApiOptions, Token};
-use nodespace_node::engine::{CreateOptions, Device, OpenOptions};
+use nodespace_node::engine::{Clock, CreateOptions, Device, OpenOptions};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -21,8 +22,11 @@ pub(crate) async fn device() -> (Device, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().join("home");
     Device::create(&CreateOptions { home: home.clone(), workspace_name: "notes".to_owned(), policy: Default::default() }).unwrap();
-    let device = Device::open(OpenOptions { projection: false, ..OpenOptions::new(home) }).await.unwrap();
-    (device, folder)
+    (open_device(&home, Clock::default()).await, folder)
+}
+
+async fn open_device(home: &Path, clock: Clock) -> Device {
+    Device::open(OpenOptions { projection: false, clock, ..OpenOptions::new(home) }).await.unwrap()
 }
 
 /// A device with an API.
@@ -31,7 +35,7 @@ pub(crate) struct Api {
     pub(crate) token: Token,
     pub(crate) options: ApiOptions,
     pub(crate) device: Device,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// An answer, read to its end.
@@ -74,11 +78,30 @@ impl Api {
 
     pub(crate) async fn with(set: impl FnOnce(&mut ApiOptions)) -> Self {
         let (device, folder) = device().await;
+        Self::over(device, folder, set)
+    }
+
+    /// The API of a device with keys and no workspace.
+    pub(crate) async fn empty() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().join("home");
+        Device::create_empty(&home).unwrap();
+        Self::over(open_device(&home, Clock::default()).await, folder, |_| {})
+    }
+
+    /// The same device after its program ended and began again, perhaps with another clock.
+    pub(crate) async fn reopen(self, clock: Clock) -> Self {
+        self.device.close().await.unwrap();
+        let device = open_device(self.device.home(), clock).await;
+        Self::over(device, self.folder, |_| {})
+    }
+
+    fn over(device: Device, folder: TempDir, set: impl FnOnce(&mut ApiOptions)) -> Self {
         let token = Token::open(device.home()).unwrap();
         let mut options = ApiOptions::new(token.clone());
         set(&mut options);
         let router = api::router(device.clone(), options.clone());
-        Self { router, token, options, device, _folder: folder }
+        Self { router, token, options, device, folder }
     }
 
     /// A request that would pass all checks.
@@ -146,6 +169,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// A stream from its beginning.
+    pub(crate) async fn open(api: &Api, path: &str) -> Self {
+        Self::of(api.begin(api.request("GET", path).body(Body::empty()).unwrap()).await)
+    }
+
     pub(crate) fn of(response: Response<Body>) -> Self {
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream");

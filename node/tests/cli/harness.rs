@@ -53,6 +53,8 @@ pub(crate) fn program() -> Command {
             command.env_remove(name);
         }
     }
+    // Tests talk to nobody beyond what they start themselves.
+    command.env("NODESPACE_NETWORK_ENABLED", "false");
     command.env_remove("NOTIFY_SOCKET").env_remove("VISUAL").env_remove("EDITOR").env_remove("COLUMNS");
     command.stdin(Stdio::null());
     command

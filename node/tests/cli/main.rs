@@ -8,4 +8,5 @@ mod conflicts;
 mod daemon;
 mod files;
 mod harness;
+mod membership;
 mod reference;

@@ -48,6 +48,7 @@ impl Daemon {
             .arg(home)
             .arg("run")
             .env("NODESPACE_API_PORT", "0")
+            .env("NODESPACE_NETWORK_ENABLED", "false")
             .env("NODESPACE_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

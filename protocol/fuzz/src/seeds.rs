@@ -30,6 +30,7 @@ vectors! {
     segments = "segment": "Segments.",
     runs = "run": "Segments of one small workspace.",
     tickets = "ticket": "Texts of tickets.",
+    device_tickets = "device_ticket": "Texts of device tickets.",
     vectors = "vector": "Quantised vectors.",
     deltas = "delta": "JSON texts of content deltas.",
 }

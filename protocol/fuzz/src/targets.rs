@@ -2,7 +2,7 @@
 
 use nodespace_protocol::compress::{CompressionType, Limits, decompress};
 use nodespace_protocol::delta::ContentDelta;
-use nodespace_protocol::membership::Ticket;
+use nodespace_protocol::membership::{DeviceTicket, Ticket};
 use nodespace_protocol::op::{Header, OpType, Payload, Segment};
 use nodespace_protocol::session::Message;
 use nodespace_protocol::session::message::{FRAME_BYTES_MAX, SEGMENTS_BYTES_MAX};
@@ -50,12 +50,13 @@ const COMPRESS_LIMITS: Limits = Limits { encoded_max: 2 * MIB, decoded_max: 4 * 
 const FRAME_LIMITS: Limits = Limits { encoded_max: FRAME_BYTES_MAX, decoded_max: SEGMENTS_BYTES_MAX, ratio_max: 200 };
 
 /// All targets.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "header", run: header, allocation_max: decoder, seeds: seeds::headers },
     Target { name: "payload", run: payload, allocation_max: decoder, seeds: seeds::payloads },
     Target { name: "action", run: action, allocation_max: decoder, seeds: seeds::actions },
     Target { name: "segment", run: segment, allocation_max: decoder, seeds: seeds::segments },
     Target { name: "ticket", run: ticket, allocation_max: decoder, seeds: seeds::tickets },
+    Target { name: "device_ticket", run: device_ticket, allocation_max: decoder, seeds: seeds::device_tickets },
     Target { name: "message", run: session_message, allocation_max: message, seeds: seeds::messages },
     Target { name: "vector", run: vector, allocation_max: decoder, seeds: seeds::vectors },
     Target { name: "delta", run: delta, allocation_max: decoder, seeds: seeds::deltas },
@@ -99,6 +100,13 @@ fn ticket(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(ticket) = Ticket::parse(text) {
         assert_eq!(ticket.to_text(), text.trim().to_ascii_lowercase(), "a ticket has one text");
+    }
+}
+
+fn device_ticket(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(ticket) = DeviceTicket::parse(text) {
+        assert_eq!(ticket.to_text(), text.trim().to_ascii_lowercase(), "a device ticket has one text");
     }
 }
 

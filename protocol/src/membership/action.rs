@@ -101,6 +101,16 @@ pub enum WorkspaceAction {
 }
 
 impl WorkspaceAction {
+    /// The device that this makes a member's.
+    pub const fn device(&self) -> Option<DeviceId> {
+        match self {
+            Self::Genesis { certificate, .. } | Self::AddDevice { certificate } | Self::Join { certificate, .. } => {
+                Some(certificate.device)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether this ends somebody's membership.
     pub const fn is_removal(&self) -> bool {
         matches!(self, Self::RemoveMember { .. } | Self::RemoveDevice { .. })
@@ -200,6 +210,19 @@ fn decode_invite(d: &mut minicbor::Decoder<'_>) -> Result<WorkspaceAction, Decod
         return Err(DecodeError::TooLarge { what: "the uses of an invite", found: uses.into(), max: INVITE_USES_MAX.into() });
     }
     Ok(WorkspaceAction::Invite { key, role, expires, uses })
+}
+
+/// Whether a workspace may have this name: what a reader of its operation will refuse is not to be written.
+///
+/// # Errors
+/// When the name is empty, too long, or holds a control character; with words for whoever gave it.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    match () {
+        () if name.is_empty() => Err("a workspace needs a name"),
+        () if name.len() > WORKSPACE_NAME_BYTES_MAX => Err("a workspace name has at most 256 bytes"),
+        () if name.chars().any(char::is_control) => Err("a workspace name has no control characters"),
+        () => Ok(()),
+    }
 }
 
 fn decode_name(d: &mut minicbor::Decoder<'_>) -> Result<String, DecodeError> {

@@ -1,22 +1,18 @@
 //! Tickets: an invite as text, to be sent or shown as a QR code.
-//!
-//! `nodespace-` and the base32 (RFC 4648, lower case, no padding) of a CBOR array and a four-byte check, so that a ticket that was
-//! cut or mistyped is told from one that is merely unknown.
 
-use super::Role;
 use super::certificate::decode_role;
+use super::{Role, armour};
 use crate::clock::Timestamp;
-use crate::crypto::{Domain, KeyPair};
+use crate::crypto::KeyPair;
 use crate::ids::{OpHash, WorkspaceId};
-use crate::wire::{self, DecodeError};
+use crate::wire::{self, DecodeError, EncodeResult, Encoder};
 
-const PREFIX: &str = "nodespace-";
-const CHECK_BYTES: usize = 4;
+/// What a ticket's text begins with.
+pub const PREFIX: &str = "nodespace-";
 /// The most addresses a ticket carries.
 pub const ADDRESSES_MAX: usize = 16;
 /// The longest address in bytes.
 pub const ADDRESS_BYTES_MAX: usize = 256;
-const TEXT_BYTES_MAX: usize = 16 * 1024;
 
 /// Everything a joiner needs to find a member and prove the invitation.
 #[derive(Clone)]
@@ -55,10 +51,13 @@ impl std::fmt::Debug for Ticket {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
     /// It does not begin like one.
-    #[error("a ticket begins with `{PREFIX}`")]
-    Prefix,
+    #[error("a ticket of this kind begins with `{wanted}`")]
+    Prefix {
+        /// What it begins with.
+        wanted: &'static str,
+    },
     /// Characters that a ticket does not have, or far too many.
-    #[error("a ticket has only the letters a to z and the digits 2 to 7, and at most {TEXT_BYTES_MAX} of them")]
+    #[error("a ticket has only the letters a to z and the digits 2 to 7, and at most {max} of them", max = armour::TEXT_BYTES_MAX)]
     Alphabet,
     /// Cut off or mistyped.
     #[error("the ticket is incomplete or mistyped: its check does not fit; copy it again in full")]
@@ -71,21 +70,12 @@ pub enum TicketError {
 impl Ticket {
     /// The ticket as text.
     pub fn to_text(&self) -> String {
-        let mut bytes = wire::encode_with(|e| {
+        let bytes = wire::encode_with(|e| {
             e.array(9)?.u8(1)?.bytes(&self.workspace.0)?.bytes(&self.invite.0)?.bytes(&self.key.seed())?.bytes(&self.secret)?;
-            e.u8(self.role as u8)?.u64(self.expires.0)?.array(self.addresses.len() as u64)?;
-            for address in &self.addresses {
-                e.str(address)?;
-            }
-            match &self.relay {
-                Some(relay) => e.str(relay)?,
-                None => e.null()?,
-            };
-            Ok(())
+            e.u8(self.role as u8)?.u64(self.expires.0)?;
+            encode_reach(e, &self.addresses, self.relay.as_deref())
         });
-        let check = Domain::Secret.hash(&bytes);
-        bytes.extend_from_slice(&check[..CHECK_BYTES]);
-        format!("{PREFIX}{}", base32(&bytes))
+        armour::to_text(PREFIX, bytes)
     }
 
     /// Reads a ticket; white space around it and upper case are forgiven.
@@ -93,14 +83,7 @@ impl Ticket {
     /// # Errors
     /// When the text is no ticket, or was cut or mistyped.
     pub fn parse(text: &str) -> Result<Self, TicketError> {
-        let text = text.trim().to_ascii_lowercase();
-        let body = text.strip_prefix(PREFIX).ok_or(TicketError::Prefix)?;
-        let bytes = unbase32(body)?;
-        let (bytes, check) = bytes.split_last_chunk::<CHECK_BYTES>().ok_or(TicketError::Check)?;
-        if Domain::Secret.hash(bytes)[..CHECK_BYTES] != *check {
-            return Err(TicketError::Check);
-        }
-        Ok(Self::decode(bytes)?)
+        Ok(Self::decode(&armour::from_text(PREFIX, text)?)?)
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
@@ -118,13 +101,29 @@ impl Ticket {
         let secret = wire::decode_array(d, WHAT)?;
         let role = decode_role(d)?;
         let expires = Timestamp(d.u64().map_err(&cbor)?);
-        let count = wire::bounded_array(d, ADDRESSES_MAX as u64, "addresses in a ticket")?;
-        let addresses = (0..count).map(|_| decode_address(d)).collect::<Result<_, _>>()?;
-        let relay = wire::nullable(d, WHAT, decode_address)?;
+        let (addresses, relay) = decode_reach(d)?;
         wire::finish(d)?;
         wire::shortest(bytes)?;
         Ok(Self { workspace, invite, key, secret, role, expires, addresses, relay })
     }
+}
+
+/// Writes where members are reached: a list of addresses, and a relay or `null`.
+pub(super) fn encode_reach(e: &mut Encoder<'_>, addresses: &[String], relay: Option<&str>) -> EncodeResult {
+    e.array(addresses.len() as u64)?;
+    addresses.iter().try_for_each(|address| e.str(address).map(drop))?;
+    match relay {
+        Some(relay) => e.str(relay)?,
+        None => e.null()?,
+    };
+    Ok(())
+}
+
+/// Reads what [`encode_reach`] wrote.
+pub(super) fn decode_reach(d: &mut minicbor::Decoder<'_>) -> Result<(Vec<String>, Option<String>), DecodeError> {
+    let count = wire::bounded_array(d, ADDRESSES_MAX as u64, "addresses in a ticket")?;
+    let addresses = (0..count).map(|_| decode_address(d)).collect::<Result<_, _>>()?;
+    Ok((addresses, wire::nullable(d, "a ticket", decode_address)?))
 }
 
 fn decode_address(d: &mut minicbor::Decoder<'_>) -> Result<String, DecodeError> {
@@ -133,44 +132,6 @@ fn decode_address(d: &mut minicbor::Decoder<'_>) -> Result<String, DecodeError> 
         return Err(DecodeError::Invalid("an address has at most 256 bytes and no control characters"));
     }
     Ok(address.to_owned())
-}
-
-const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-
-fn base32(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(5) * 8);
-    let (mut buffer, mut bits) = (0_u32, 0);
-    for byte in bytes {
-        buffer = buffer << 8 | u32::from(*byte);
-        bits += 8;
-        while bits >= 5 {
-            bits -= 5;
-            out.push(char::from(ALPHABET[(buffer >> bits & 31) as usize]));
-        }
-    }
-    if bits > 0 {
-        out.push(char::from(ALPHABET[(buffer << (5 - bits) & 31) as usize]));
-    }
-    out
-}
-
-fn unbase32(text: &str) -> Result<Vec<u8>, TicketError> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(TicketError::Alphabet);
-    }
-    let mut out = Vec::with_capacity(text.len() * 5 / 8);
-    let (mut buffer, mut bits) = (0_u32, 0);
-    for c in text.bytes() {
-        let digit = ALPHABET.iter().position(|a| *a == c).ok_or(TicketError::Alphabet)? as u32;
-        buffer = (buffer << 5 | digit) & 0xfff;
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((buffer >> bits) as u8);
-        }
-    }
-    // What is left over is less than a digit, and zero: bytes have one text.
-    if bits < 5 && buffer & ((1 << bits) - 1) == 0 { Ok(out) } else { Err(TicketError::Check) }
 }
 
 #[cfg(test)]
@@ -201,7 +162,7 @@ mod tests {
     fn a_cut_or_mistyped_ticket_is_named_as_such() {
         let text = ticket().to_text();
         assert_eq!(Ticket::parse(&text[..text.len() / 2]).unwrap_err(), TicketError::Check);
-        assert_eq!(Ticket::parse("hello").unwrap_err(), TicketError::Prefix);
+        assert_eq!(Ticket::parse("hello").unwrap_err(), TicketError::Prefix { wanted: PREFIX });
         assert_eq!(Ticket::parse("nodespace-01").unwrap_err(), TicketError::Alphabet);
         let mistyped = text.replacen('q', "r", 1);
         assert!(mistyped == text || Ticket::parse(&mistyped).unwrap_err() == TicketError::Check);

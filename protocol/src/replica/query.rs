@@ -341,6 +341,15 @@ impl<S: Store> Replica<S> {
         Ok(self.store.op(op)?.attachment.clone())
     }
 
+    /// The digest of a node's state: equal wherever the same operations on it are held. `None` when there is no such node.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn node_digest(&self, id: &NodeId) -> Result<Option<[u8; 32]>, StoreError> {
+        let state = self.node(id)?;
+        Ok(state.map(|state| state.digest(id, |index| self.hash_of(index))))
+    }
+
     /// The operations that are held and not folded yet: they wait for a parent or for their time.
     pub fn unfolded(&self) -> Vec<OpHash> {
         self.unfolded.iter().map(|index| self.hash_of(*index)).collect()

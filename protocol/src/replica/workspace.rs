@@ -6,6 +6,7 @@ use crate::clock::Timestamp;
 use crate::conflict::Policy;
 use crate::crypto::KeyPair;
 use crate::ids::{DeviceId, OpHash, UserId, WorkspaceId};
+use crate::membership::action::check_name;
 use crate::membership::certificate::join_proof;
 use crate::membership::{Certificate, Role, Ticket, WorkspaceAction};
 use crate::op::{BlobRef, Header, Op, OpType, Payload, payload_hash};
@@ -39,8 +40,9 @@ impl<S: Store> Replica<S> {
     /// Founds a workspace: the author's user, certified by `certificate`, becomes its owner.
     ///
     /// # Errors
-    /// When the certificate is not for this device, or storage fails.
+    /// When the certificate is not for this device, the name is not allowed, or storage fails.
     pub fn found(store: S, author: Author, certificate: Certificate, founding: Founding, now: Timestamp) -> Result<Self, WriteError> {
+        check_name(&founding.name).map_err(WriteError::Invalid)?;
         let payload = founding.payload(certificate);
         let workspace = genesis_hash(&author, &payload, now);
         let mut replica = Self::open(WorkspaceId(workspace.0), store, Some(author), now)?;
@@ -51,8 +53,11 @@ impl<S: Store> Replica<S> {
     /// Makes a change of the workspace.
     ///
     /// # Errors
-    /// When this device's user may not make it.
+    /// When this device's user may not make it, or a new name is not allowed.
     pub fn change_workspace(&mut self, now: Timestamp, action: WorkspaceAction) -> Result<OpHash, WriteError> {
+        if let WorkspaceAction::SetName { name } = &action {
+            check_name(name).map_err(WriteError::Invalid)?;
+        }
         let payload = Payload { action: Some(Box::new(action)), ..Payload::default() };
         self.write(now, Draft { kind: OpType::Workspace, node: None, payload, attachment: None })
     }

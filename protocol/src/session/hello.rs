@@ -8,6 +8,7 @@ use crate::ids::DeviceId;
 use crate::membership::{WorkspaceAction, certificate};
 use crate::replica::Replica;
 use crate::store::Store;
+use crate::wire::DecodeError;
 
 /// What shows knowledge of the workspace's secret, for one direction between two devices and one salt.
 fn tag_of(secret: &[u8; 32], salt: &[u8; 16], from: &DeviceId, to: &DeviceId) -> [u8; 16] {
@@ -15,6 +16,21 @@ fn tag_of(secret: &[u8; 32], salt: &[u8; 16], from: &DeviceId, to: &DeviceId) ->
     let mut tag = [0; 16];
     tag.copy_from_slice(&hash[..16]);
     tag
+}
+
+/// Whether a frame is a hello by somebody who knows this workspace's secret: so a responder finds out which of its workspaces a stream is
+/// about, and a stranger learns nothing, not even which there are.
+///
+/// # Errors
+/// When the frame is no hello.
+pub fn recognises(frame: &[u8], secret: &[u8; 32], from: &DeviceId, to: &DeviceId) -> Result<bool, DecodeError> {
+    match Message::decode(frame)? {
+        Message::Hello { salt, tag, .. } => {
+            let expected = tag_of(secret, &salt, from, to);
+            Ok(bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), tag.as_slice())))
+        }
+        _ => Err(DecodeError::Invalid("a session begins with a hello")),
+    }
 }
 
 impl Session {
@@ -165,6 +181,7 @@ impl Session {
             yours,
         });
         self.greeting.summary_sent = true;
+        self.told = Some(crate::log::frontier::digest(&frontier));
     }
 
     pub(super) fn on_summary<S: Store>(

@@ -42,7 +42,18 @@ impl Session {
             return Ok(());
         }
         self.looked_at = replica.durable_ops();
-        let logs: Vec<LogId> = replica.logs().iter().filter(|(id, log)| self.may_lack(id, log)).map(|(id, _)| *id).collect();
+        if !self.holding {
+            return self.forward(replica, |_| true);
+        }
+        let own = replica.own_log();
+        self.held_back = self.held_back || replica.logs().iter().any(|(id, log)| Some(*id) != own && self.may_lack(id, log));
+        self.forward(replica, |log| Some(*log) == own)
+    }
+
+    /// Queues what the peer is not known to hold of the logs that `which` picks.
+    pub(super) fn forward<S: Store>(&mut self, replica: &mut Replica<S>, which: impl Fn(&LogId) -> bool) -> Result<(), SessionError> {
+        let lacking = |(id, log): &(&LogId, &Log)| which(id) && self.may_lack(id, log);
+        let logs: Vec<LogId> = replica.logs().iter().filter(lacking).map(|(id, _)| *id).collect();
         for log in logs {
             let known = self.known.get(&log).cloned().unwrap_or_default();
             let (ranges, unplaced) = replica.lacking(log, &known)?;
@@ -103,6 +114,7 @@ impl Session {
         }
         if self.compared && !self.comparing && !self.done_sent && self.unacknowledged.is_empty() {
             self.done_sent = true;
+            self.told = Some(replica.frontier_digest());
             return Ok(Some(Message::Done { frontier: replica.frontier_digest() }));
         }
         Ok(None)
@@ -171,6 +183,7 @@ impl Session {
         replica.commit()?;
         replica.recheck_own_log();
         self.frames_received += 1;
+        self.told = Some(replica.frontier_digest());
         self.outgoing.push_back(Message::Ack { frames: self.frames_received, frontier: replica.frontier_digest() });
         if new > 0 {
             self.events.push_back(SessionEvent::Received { ops: new });

@@ -42,6 +42,11 @@ impl SyncTally {
         self.latency_ms = self.latency_ms.saturating_add(duration_ms);
     }
 
+    /// Operations went over a session that stands, outside of any attempt.
+    pub const fn record_operations(&mut self, operations: u64) {
+        self.operations = self.operations.saturating_add(operations);
+    }
+
     /// A sync failed.
     pub const fn record_failure(&mut self) {
         self.failed = self.failed.saturating_add(1);

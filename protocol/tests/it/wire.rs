@@ -1,6 +1,6 @@
 //! Properties of the wire forms.
 //!
-//! For segments, headers, payloads, session messages, tickets and quantised vectors:
+//! For segments, headers, payloads, session messages, tickets, device tickets and quantised vectors:
 //!
 //! 1. Round trip: what was encoded decodes to the same value.
 //! 2. No panic: any bytes, and any damage to good bytes, give a value or a typed error.
@@ -14,8 +14,8 @@ use std::sync::Arc;
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::crypto::Signature;
 use nodespace_protocol::delta::TextChange;
-use nodespace_protocol::ids::{ConflictId, DeviceId, LogId, NodeId, OpHash, unhex};
-use nodespace_protocol::membership::{Role, Ticket};
+use nodespace_protocol::ids::{ConflictId, DeviceId, LogId, NodeId, OpHash, WorkspaceId, unhex};
+use nodespace_protocol::membership::{DeviceTicket, DeviceWorkspace, Role, Ticket};
 use nodespace_protocol::op::segment::{Position, WireOp, WireParent};
 use nodespace_protocol::op::{BlobRef, EmbeddingNote, Header, OpType, Payload, Place, PlaceAnchor, Segment, attachment_hash};
 use nodespace_protocol::replica::IngestError;
@@ -23,7 +23,7 @@ use nodespace_protocol::session::Message;
 use nodespace_protocol::text::TextPatch;
 use nodespace_protocol::tree::Side;
 use nodespace_protocol::vector::QuantisedVector;
-use proptest::collection::{btree_set, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -128,7 +128,7 @@ fn json() -> impl Strategy<Value = Value> {
         ".{0,30}".prop_map(Value::from),
     ];
     leaf.prop_recursive(6, 60, 8, |inner| {
-        prop_oneof![vec(inner.clone(), 0..8).prop_map(Value::from), proptest::collection::btree_map(".{0,8}", inner, 0..8).prop_map(object)]
+        prop_oneof![vec(inner.clone(), 0..8).prop_map(Value::from), btree_map(".{0,8}", inner, 0..8).prop_map(object)]
     })
 }
 
@@ -137,7 +137,7 @@ fn object(members: std::collections::BTreeMap<String, Value>) -> Value {
 }
 
 fn metadata() -> impl Strategy<Value = Value> {
-    proptest::collection::btree_map(".{0,8}", json(), 0..6).prop_map(object)
+    btree_map(".{0,8}", json(), 0..6).prop_map(object)
 }
 
 fn text_change() -> impl Strategy<Value = TextChange> {
@@ -224,6 +224,9 @@ fn in_every_form(bytes: &[u8]) {
         if let Ok(ticket) = Ticket::parse(text) {
             assert_eq!(ticket.to_text(), forgiven, "ticket: what decodes has one encoding");
         }
+        if let Ok(ticket) = DeviceTicket::parse(text) {
+            assert_eq!(ticket.to_text(), forgiven, "device ticket: what decodes has one encoding");
+        }
     }
 }
 
@@ -270,6 +273,7 @@ fn golden() -> Vec<Vec<u8>> {
         include_str!("../vectors/action.json"),
         include_str!("../vectors/segment.json"),
         include_str!("../vectors/ticket.json"),
+        include_str!("../vectors/device_ticket.json"),
         include_str!("../vectors/vector.json"),
         include_str!("../vectors/session.json"),
     ];
@@ -320,7 +324,7 @@ proptest! {
         relay in option::of("[ -~]{0,60}"),
     ) {
         let ticket = Ticket {
-            workspace: nodespace_protocol::ids::WorkspaceId(bytes),
+            workspace: WorkspaceId(bytes),
             invite: OpHash(bytes),
             key: invite_key(bytes[0]),
             secret: bytes,
@@ -331,6 +335,23 @@ proptest! {
         };
         let text = ticket.to_text();
         prop_assert_eq!(Ticket::parse(&text).map(|ticket| ticket.to_text()), Ok(text));
+    }
+
+    #[test]
+    fn device_tickets_round_trip(
+        user in 1..20_u8,
+        secrets in btree_map(any::<[u8; 32]>(), any::<[u8; 32]>(), 1..=32),
+        addresses in vec("[ -~]{0,60}", 0..16),
+        relay in option::of("[ -~]{0,60}"),
+    ) {
+        let entry = |(workspace, secret)| DeviceWorkspace { workspace: WorkspaceId(workspace), secret };
+        let workspaces = secrets.into_iter().map(entry).collect();
+        let ticket = DeviceTicket { certificate: certificate(user), workspaces, addresses, relay };
+        let text = ticket.to_text();
+        prop_assert_eq!(DeviceTicket::parse(&text), Ok(ticket));
+        for len in (0..text.len()).step_by(17) {
+            prop_assert!(DeviceTicket::parse(&text[..len]).is_err(), "cut to {} characters", len);
+        }
     }
 
     #[test]

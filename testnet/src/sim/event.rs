@@ -33,6 +33,15 @@ pub(crate) enum Event {
         /// Which.
         connection: u64,
     },
+    /// A session has held operations of others for a moment: it tells what is held, or forwards what the other end lacks.
+    Release {
+        /// On which connection.
+        connection: u64,
+        /// Whose end.
+        device: usize,
+        /// Whether the other end has been told already.
+        told: bool,
+    },
     /// A device looks at its timers and its connections.
     Tick {
         /// Which.

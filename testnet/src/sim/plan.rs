@@ -84,6 +84,8 @@ pub(crate) struct Plan {
     pub(crate) hostile: HostilePlan,
     /// Connections a device tries to keep.
     pub(crate) degree: usize,
+    /// Whether sessions hold operations of others for a moment before they forward them.
+    pub(crate) holding: bool,
 }
 
 /// The longest a seed's chaos lasts, in virtual milliseconds.
@@ -111,6 +113,8 @@ impl Plan {
             clock_jump_ms: if dice.chance(500) { 200_000 } else { 30_000 },
             hostile: draw_hostile(dice),
             degree: dice.between(1, 3) as usize,
+            // From a stream of its own: what else a seed draws is what it drew before this was thought of.
+            holding: Dice::new(seed, 3).chance(500),
         }
     }
 
@@ -132,6 +136,7 @@ impl Plan {
             clock_jump_ms: 0,
             hostile: HostilePlan::default(),
             degree: 2,
+            holding: false,
         }
     }
 }

@@ -58,6 +58,13 @@ pub fn run_seed(seed: u64, devices: (usize, usize)) -> SeedReport {
     SeedReport { seed, totals: outcome.totals, faults: outcome.faults, failure, shrunk }
 }
 
+/// Runs a seed that once found something, as it ran then: without what came later.
+#[cfg(test)]
+pub(crate) fn run_regression(seed: u64, devices: (usize, usize)) -> Option<Failure> {
+    let plan = Plan { holding: false, ..Plan::draw(seed, devices) };
+    run_plan(&plan, Rigour::Twice).1
+}
+
 /// Runs a seed once and prints what happens.
 pub(crate) fn print_seed(seed: u64, devices: (usize, usize)) {
     World::new(Plan::draw(seed, devices), true).run();

@@ -13,7 +13,7 @@ use super::faults::Fault;
 use super::ledger::Failure;
 use super::plan::{HostilePlan, Plan};
 use super::regression::{Regression, RegressionError};
-use super::run::{Rigour, SeedReport, run_plan, run_seed};
+use super::run::{Rigour, SeedReport, run_plan, run_regression};
 use super::world::{Outcome, Totals};
 
 /// Runs a plan and demands that nothing is found.
@@ -96,8 +96,8 @@ fn heavy_what_was_once_found_is_not_found_again() {
     paths.sort();
     for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
         let regression = Regression::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let report = run_seed(regression.seed, regression.devices);
-        assert_eq!(report.failure, None, "{}: {}", path.display(), regression.story);
+        let failure = run_regression(regression.seed, regression.devices);
+        assert_eq!(failure, None, "{}: {}", path.display(), regression.story);
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     error::{TableError, WriteError},
     filter,
     models::{MODELS_MAX, Models},
-    row::{Change, Embeddings, Row, RowError},
+    row::{Change, Embedding, Embeddings, Row, RowError},
 };
 
 /// The most rows of one commit; more become several.
@@ -64,6 +64,27 @@ impl Projection {
         written.map(|()| applied)
     }
 
+    /// Takes out of changes what the table could not hold, and says what that is: a row may come from another device, which knows nothing of
+    /// this table, and one vector must not keep thousands of other rows away. What is taken out stays in the log.
+    #[must_use = "somebody should be told what is missing in the table"]
+    pub fn take_out_unfit(&self, changes: &mut [Change]) -> Vec<RowError> {
+        let mut models = (*self.handle.models()).clone();
+        let mut unfit = Vec::new();
+        for change in changes {
+            let Change::Upsert(row) = change else { continue };
+            unfit.extend(row.take_out_unfit());
+            let Row { id, embeddings: Embeddings::Replace(embeddings), .. } = &mut **row else { continue };
+            embeddings.retain(|embedding| match admit(&mut models, id, embedding) {
+                Ok(()) => true,
+                Err(error) => {
+                    unfit.push(error);
+                    false
+                }
+            });
+        }
+        unfit
+    }
+
     /// Checks all rows, and gives the models that the table has to have columns for.
     fn plan(&self, changes: &[Change]) -> Result<Models, RowError> {
         let mut models = (*self.handle.models()).clone();
@@ -71,17 +92,7 @@ impl Projection {
             let Change::Upsert(row) = change else { continue };
             row.check()?;
             let Embeddings::Replace(embeddings) = &row.embeddings else { continue };
-            for embedding in embeddings.iter().filter(|embedding| !embedding.is_none()) {
-                let (id, model, found) = (row.id.clone(), embedding.model.clone(), embedding.vector.len());
-                match models.find(&model) {
-                    Some(known) if known.dimension == found => {}
-                    Some(known) => return Err(RowError::WrongDimension { id, model, expected: known.dimension, found }),
-                    None if models.is_full() => return Err(RowError::TooManyModels { id, model, limit: MODELS_MAX }),
-                    None => {
-                        models.add(&model, found);
-                    }
-                }
-            }
+            embeddings.iter().try_for_each(|embedding| admit(&mut models, &row.id, embedding))?;
         }
         Ok(models)
     }
@@ -272,4 +283,21 @@ mod tests {
         assert_eq!(upserts, [row(1, "b".into()), row(2, "c".into())]);
         assert_eq!(removals, ["3"]);
     }
+}
+
+/// Whether there is a column for a vector; a model that is new gets one.
+fn admit(models: &mut Models, id: &str, embedding: &Embedding) -> Result<(), RowError> {
+    if embedding.is_none() {
+        return Ok(());
+    }
+    let (model, found) = (embedding.model.clone(), embedding.vector.len());
+    match models.find(&model) {
+        Some(known) if known.dimension == found => {}
+        Some(known) => return Err(RowError::WrongDimension { id: id.to_owned(), model, expected: known.dimension, found }),
+        None if models.is_full() => return Err(RowError::TooManyModels { id: id.to_owned(), model, limit: MODELS_MAX }),
+        None => {
+            models.add(&model, found);
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,13 @@
 //! Conflicts: list, look, choose.
 
 use axum::Json;
+use axum::extract::State;
+use nodespace_protocol::conflict::ResolutionStrategy;
 
 use super::super::body::JsonBody;
 use super::super::call::{Call, Segments};
 use super::super::parameters::{FromParameters, Parameters};
+use super::super::state::ApiState;
 use crate::model::{ConflictDetail, ConflictPage, ResolveRequest, ServiceError, WriteReply};
 
 /// Which conflicts.
@@ -56,9 +59,12 @@ pub(in super::super) async fn show(
     (status = 404, description = "`not_found`", body = crate::model::ErrorBody),
 ))]
 pub(in super::super) async fn resolve(
+    State(state): State<ApiState>,
     call: Call,
     Segments((node, id)): Segments<(String, String)>,
     JsonBody(request): JsonBody<ResolveRequest>,
 ) -> Result<Json<WriteReply>, ServiceError> {
-    call.workspace.resolve(call.client, &node, &id, request).await.map(Json)
+    let (reply, kind) = call.workspace.resolve(call.client, &node, &id, request).await?;
+    state.device.metrics().sync.record_conflict_resolution(kind, ResolutionStrategy::UserChooses);
+    Ok(Json(reply))
 }

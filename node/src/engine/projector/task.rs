@@ -7,11 +7,17 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::{MARK_KEY, Phase, ProgressSink, ProjectorOptions, ProjectorState, Request};
-use crate::engine::Workspace;
+use crate::engine::{Feed, Workspace};
 use crate::model::{ErrorCode, Progress, ServiceError};
 
 /// How long is waited after a failure before the next try.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// So many operations while changes are gathered are a flood: the table follows when it is over.
+const FLOOD_OPS_MIN: u32 = 2_000;
+
+/// How long a flood can keep the table waiting.
+const FLOOD_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// After so many failures in a row the table is made anew.
 const FAILURES_BEFORE_REBUILD: u32 = 3;
@@ -85,7 +91,7 @@ impl Task {
         };
         let gathered = async {
             feed.dirtied.notified().await;
-            tokio::time::sleep(gather).await;
+            gather_flood(&feed, gather).await;
         };
         tokio::select! {
             request = self.queue.recv() => match request {
@@ -231,6 +237,21 @@ impl Task {
         }
         self.table = None;
         self.set_phase(Phase::Stopped);
+    }
+}
+
+/// Waits while changes are gathered: once, or, while operations pour in, until they do so no more. A row that is written now and
+/// changed a moment later is written for nothing, and the table's work takes the processor from what pours in.
+async fn gather_flood(feed: &Feed, gather: Duration) {
+    let most = Instant::now() + FLOOD_WAIT_MAX;
+    let mut before = feed.end().position.ops;
+    loop {
+        tokio::time::sleep(gather).await;
+        let ops = feed.end().position.ops;
+        if ops - before < FLOOD_OPS_MIN || Instant::now() >= most {
+            return;
+        }
+        before = ops;
     }
 }
 

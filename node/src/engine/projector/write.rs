@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nodespace_projection::{Change, Row};
+use nodespace_projection::{Change, Row, RowError};
 use nodespace_protocol::ids::NodeId;
 
 use super::task::{Task, failure};
@@ -60,10 +60,11 @@ impl Task {
 
     /// Writes the rows of some nodes, and leaves the position where it was. Answers whether no other rows have to follow.
     async fn write_batch(&mut self, nodes: &[NodeId]) -> Result<bool, ServiceError> {
-        let read = self.read(nodes).await?;
+        let mut read = self.read(nodes).await?;
         let below = self.moved_along(&read).await?;
         let now = self.elapsed();
         let table = self.table.as_mut().ok_or_else(ServiceError::stopping)?;
+        tell(&table.take_out_unfit(&mut read.changes));
         let position = table.position();
         table.apply(read.changes, position, now).await.map_err(|error| failure(&error))?;
         let whole = below.is_empty();
@@ -117,9 +118,10 @@ impl Task {
         let mut done = 0;
         for batch in ids.chunks(BATCH_ROWS) {
             progress(Progress { step: "writing the LanceDB table".into(), done, total: Some(total) });
-            let read = self.read(batch).await?;
+            let mut read = self.read(batch).await?;
             let now = self.elapsed();
             let table = self.table.as_mut().ok_or_else(ServiceError::stopping)?;
+            tell(&table.take_out_unfit(&mut read.changes));
             table.apply(read.changes, 0, now).await.map_err(|error| failure(&error))?;
             done += batch.len() as u64;
         }
@@ -128,6 +130,17 @@ impl Task {
         progress(Progress { step: "writing the LanceDB table".into(), done, total: Some(total) });
         self.write().await?;
         Ok(total)
+    }
+}
+
+/// Says what the table does not hold; it stays in the journal.
+fn tell(unfit: &[RowError]) {
+    const TOLD_MAX: usize = 20;
+    for error in unfit.iter().take(TOLD_MAX) {
+        tracing::warn!(%error, "left out of the LanceDB table");
+    }
+    if unfit.len() > TOLD_MAX {
+        tracing::warn!(more = unfit.len() - TOLD_MAX, "left out of the LanceDB table");
     }
 }
 

@@ -4,13 +4,15 @@ use std::fmt;
 
 use nodespace_protocol::ids::NodeId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::sync::failure::{Remedy, SyncFailure};
 use crate::sync::target::Target;
 
 /// What is in trouble.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = SyncSubject)]
 pub enum Subject {
     /// Sync with somebody.
     Target {
@@ -20,6 +22,7 @@ pub enum Subject {
     /// One node, with whomever.
     Node {
         /// Which.
+        #[schema(value_type = String)]
         node: NodeId,
     },
 }
@@ -40,7 +43,7 @@ impl Intervention {
     pub const fn advice(&self) -> &'static str {
         match (&self.subject, &self.failure) {
             (_, SyncFailure::TurnedAway) => {
-                "ask an owner of the workspace whether this device is still a member, or renew the account, then run `nodespace sync`"
+                "ask an owner of the workspace whether this device is still a member, or renew the account, then run `nodespace sync now`"
             }
             (_, SyncFailure::StoreFailed) => "free disk space or check the disk, start again, and run `nodespace doctor`",
             (Subject::Node { .. }, _) => {
@@ -49,10 +52,12 @@ impl Intervention {
             (_, SyncFailure::Timeout { .. } | SyncFailure::Unreachable | SyncFailure::RateLimited { .. }) => {
                 "check the network and whether the other side runs; nothing else is needed, as it goes on being tried"
             }
-            (_, SyncFailure::ProtocolBroken) => "check that both sides run a current version of the program, then run `nodespace sync`",
-            (_, SyncFailure::ConflictResolutionFailed { .. }) => "settle what `nodespace conflicts list` shows, then run `nodespace sync`",
+            (_, SyncFailure::ProtocolBroken) => "check that both sides run a current version of the program, then run `nodespace sync now`",
+            (_, SyncFailure::ConflictResolutionFailed { .. }) => {
+                "settle what `nodespace conflicts list` shows, then run `nodespace sync now`"
+            }
             (_, SyncFailure::DataCorruption { .. } | SyncFailure::VersionMismatch) => {
-                "run `nodespace doctor` on both sides, make a backup with `nodespace backup`, then run `nodespace sync`"
+                "run `nodespace doctor` on both sides, make a backup with `nodespace backup`, then run `nodespace sync now`"
             }
         }
     }

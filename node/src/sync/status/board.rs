@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use nodespace_protocol::session::{SyncState, SyncStatus};
 
+use super::rate::RateMeter;
 use super::{DeviceStatus, FailureNote, HelpWanted, Missing, Progress, Summary, TargetState, TargetStatus};
 use crate::sync::batch::Pressure;
 use crate::sync::failure::SyncFailure;
@@ -38,7 +39,11 @@ pub enum StatusInput {
         target: Target,
         /// What the session says.
         status: SyncStatus,
+        /// When, in milliseconds of the driver's monotonic clock: for the rate.
+        now_ms: u64,
     },
+    /// Its session is over, though it can still be reached.
+    SessionEnded(Target),
     /// It confirmed a digest that is equal to ours as of then.
     Confirmed {
         /// Who.
@@ -68,11 +73,20 @@ pub enum StatusInput {
 struct Known {
     reachable: bool,
     session: Option<SyncStatus>,
+    /// How fast operations went in that session.
+    rate: RateMeter,
     /// The digest that was confirmed last, and how many operations were held here then.
     confirmed: Option<([u8; 32], u64)>,
     last_success_ms: Option<u64>,
     failure: Option<FailureNote>,
     queue: Option<Pressure>,
+}
+
+impl Known {
+    fn end_session(&mut self) {
+        self.session = None;
+        self.rate = RateMeter::default();
+    }
 }
 
 /// Collects what is known, and says what it comes to.
@@ -102,13 +116,20 @@ impl StatusBoard {
                 self.know(target);
                 self.change(&target, |known| known.reachable = true);
             }
-            StatusInput::Unreachable(target) => self.change(&target, |known| (known.reachable, known.session) = (false, None)),
+            StatusInput::Unreachable(target) => self.change(&target, |known| {
+                known.reachable = false;
+                known.end_session();
+            }),
             StatusInput::Forget(target) => self.forget(target),
-            StatusInput::Session { target, status } => self.change(&target, |known| known.session = Some(status)),
+            StatusInput::Session { target, status, now_ms } => self.change(&target, |known| {
+                known.rate.count(status.sent_ops.saturating_add(status.received_ops), now_ms);
+                known.session = Some(status);
+            }),
+            StatusInput::SessionEnded(target) => self.change(&target, |known| known.session = None),
             StatusInput::Confirmed { target, digest, wall_ms } => self.confirmed(&target, digest, wall_ms),
             StatusInput::Failed { target, failure } => self.change(&target, |known| {
                 known.failure = Some(FailureNote { code: failure.code().to_owned(), message: failure.to_string() });
-                known.session = None;
+                known.end_session();
             }),
             StatusInput::RelayQueue(pressure) => self.change(&Target::Relay, |known| known.queue = Some(pressure)),
             StatusInput::HelpWanted(case) if self.help_wanted.len() < HELP_WANTED_MAX => {
@@ -177,6 +198,7 @@ impl StatusBoard {
             missing_here: missing_here(session, state),
             sent: progress(|status| Progress { done: status.sent_ops, total: status.send_ops }),
             received: progress(|status| Progress { done: status.received_ops, total: status.receive_ops }),
+            rate: if state == TargetState::Transferring { known.rate.per_second() } else { 0 },
             last_success_ms: known.last_success_ms,
             failure: known.failure.clone(),
         }

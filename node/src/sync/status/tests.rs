@@ -65,7 +65,7 @@ fn a_confirmation_that_comes_late_is_of_what_was() {
 fn a_plan_tells_what_is_missing() {
     let mut board = board([StatusInput::Reachable(peer(1))]);
     assert_eq!(board.status().targets[0].missing_there, Missing::Unknown);
-    board.handle(StatusInput::Session { target: peer(1), status: session(SyncState::Transferring) });
+    board.handle(StatusInput::Session { target: peer(1), status: session(SyncState::Transferring), now_ms: 0 });
     let status = board.status();
     assert_eq!(status.summary, Summary::Syncing);
     assert_eq!((status.targets[0].missing_there, status.targets[0].missing_here), (Missing::Exactly(6), Missing::Exactly(0)));
@@ -114,8 +114,8 @@ fn input() -> impl Strategy<Value = StatusInput> {
         3 | 4 => StatusInput::Reachable(target),
         5 => StatusInput::Unreachable(target),
         6 => StatusInput::Forget(target),
-        7 => StatusInput::Session { target, status: session(SyncState::Synced) },
-        8 => StatusInput::Session { target, status: session(SyncState::Transferring) },
+        7 => StatusInput::Session { target, status: session(SyncState::Synced), now_ms: 0 },
+        8 => StatusInput::Session { target, status: session(SyncState::Transferring), now_ms: 0 },
         9 => StatusInput::Failed { target, failure: SyncFailure::Unreachable },
         _ => confirmed(target, number),
     })
@@ -130,6 +130,18 @@ fn last_word(events: &[StatusInput], wanted: Target) -> (Option<[u8; 32]>, bool)
         StatusInput::Confirmed { target, digest, .. } if *target == wanted => (Some(*digest), reachable),
         _ => (digest, reachable),
     })
+}
+
+#[test]
+fn who_wrote_a_moment_ago_is_not_told_that_it_is_synced() {
+    let known = [StatusInput::Reachable(peer(1)), StatusInput::Reachable(peer(2)), confirmed(peer(1), 0), confirmed(peer(2), 0)];
+    let status = board(known.into_iter().chain([StatusInput::Unreachable(peer(2))])).status();
+    assert!(status.is_synced(), "{status}");
+    assert_eq!(status.clone().as_of(100), status);
+    let later = status.as_of(102);
+    assert_eq!((later.summary, later.operations), (Summary::Behind, 102));
+    assert!(later.targets.iter().all(|target| target.missing_there == Missing::AtMost(2)), "{later}");
+    assert_eq!(later.targets[1].state, TargetState::Away);
 }
 
 proptest! {

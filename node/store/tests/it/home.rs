@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::ids::WorkspaceId;
+use nodespace_protocol::membership::Certificate;
 use nodespace_store::{Home, HomeError};
 
 const WORKSPACE: WorkspaceId = WorkspaceId([0xab; 32]);
@@ -131,5 +133,60 @@ fn copy_folder(from: &Path, to: &Path) {
         } else {
             fs::copy(entry.path(), target).unwrap();
         }
+    }
+}
+
+#[test]
+fn a_certificate_is_kept_checked_and_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::create(folder.path()).unwrap();
+    let own = home.device_key().device();
+    assert_eq!(home.certificate(), Certificate::issue(home.user_key(), own), "without one, by the home's own user");
+    let other = KeyPair::from_seed(&[9; 32]);
+    let wrong =
+        [Certificate::issue(&other, other.device()), Certificate { user: home.user_key().user(), ..Certificate::issue(&other, own) }];
+    for certificate in wrong {
+        assert!(matches!(home.keep_certificate(&certificate), Err(HomeError::Certificate { .. })), "{certificate:?}");
+    }
+    let certificate = Certificate::issue(&other, own);
+    home.keep_certificate(&certificate).unwrap();
+    let path = folder.path().join("identity/certificate");
+    assert_eq!(mode(&path), 0o600);
+    drop(home);
+    let home = Home::open(folder.path()).unwrap();
+    assert_eq!(home.certificate(), certificate);
+    assert_ne!(home.user_key().user(), certificate.user, "the home's own key stays");
+    drop(home);
+    let text = fs::read_to_string(&path).unwrap();
+    for damaged in ["", "12", &text.replacen(&text[..2], "zz", 1), &text[..text.len() - 3], &text.replace(&text[250..254], "0000")] {
+        fs::write(&path, damaged).unwrap();
+        let refused = Home::open(folder.path()).unwrap_err();
+        assert!(matches!(&refused, HomeError::Damaged { what, .. } if what.contains("device ticket")), "{damaged:?}: {refused}");
+    }
+    fs::write(&path, &text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(Home::open(folder.path()), Err(HomeError::Exposed { mode: 0o644, .. })));
+}
+
+#[test]
+fn a_workspace_can_be_taken_out_of_a_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = Home::create(folder.path()).unwrap();
+    let other = WorkspaceId([1; 32]);
+    for id in [WORKSPACE, other] {
+        home.create_workspace(id).unwrap();
+        home.set_default_workspace(id).unwrap();
+    }
+    assert_eq!(home.chosen_workspace(), Some(other));
+    home.clear_default_workspace().unwrap();
+    home.clear_default_workspace().unwrap();
+    assert_eq!(home.chosen_workspace(), None);
+    home.remove_empty_workspace(other).unwrap();
+    assert_eq!(home.workspaces().unwrap(), [WORKSPACE]);
+    for number in 1..=2 {
+        fs::write(home.create_workspace(WORKSPACE).unwrap().join("journal"), number.to_string()).unwrap();
+        let aside = home.set_workspace_aside(WORKSPACE).unwrap();
+        assert_eq!(fs::read_to_string(aside.join("journal")).unwrap(), number.to_string());
+        assert!(home.workspaces().unwrap().is_empty(), "what is aside is no workspace of the home");
     }
 }

@@ -5,7 +5,7 @@ use nodespace_protocol::conflict::{ConflictType, Policy, ResolutionStrategy};
 use nodespace_protocol::ids::{OpHash, WorkspaceId};
 use nodespace_protocol::log::Head;
 use nodespace_protocol::membership::certificate::{join_proof, verify_join};
-use nodespace_protocol::membership::{Certificate, Frontier, Role, Ticket, WorkspaceAction};
+use nodespace_protocol::membership::{Certificate, DeviceTicket, DeviceWorkspace, Frontier, Role, Ticket, WorkspaceAction};
 use nodespace_protocol::op::{OpType, Payload};
 
 use super::{Case, check};
@@ -107,6 +107,27 @@ fn tickets_keep_their_text() {
     check("ticket", "Tickets; the bytes are those of the text.", cases.to_vec(), |case, bytes| {
         let text = std::str::from_utf8(bytes).unwrap();
         let ticket = Ticket::parse(text).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        assert_eq!(ticket.to_text(), case.facts["text"], "{}", case.name);
+        ticket.to_text().into_bytes()
+    });
+}
+
+#[test]
+fn device_tickets_keep_their_text() {
+    let entry = |n: u8| DeviceWorkspace { workspace: WorkspaceId([n; 32]), secret: [n ^ 0xff; 32] };
+    let bare = DeviceTicket { certificate: certificate(3), workspaces: vec![entry(1)], addresses: Vec::new(), relay: None };
+    let full = DeviceTicket {
+        workspaces: vec![entry(1), entry(2), entry(200)],
+        addresses: vec!["/ip6/2001:db8::1/tcp/4001".into(), "/dns4/example.org/udp/443/quic-v1".into()],
+        relay: Some("https://relay.example.org".into()),
+        ..bare.clone()
+    };
+    let cases = [("bare", bare), ("with workspaces, addresses and a relay", full)]
+        .map(|(name, ticket)| Case::new(name, ticket.to_text().as_bytes()).fact("text", ticket.to_text()));
+    check("device_ticket", "Device tickets; the bytes are those of the text.", cases.to_vec(), |case, bytes| {
+        let text = std::str::from_utf8(bytes).unwrap();
+        let ticket = DeviceTicket::parse(text).unwrap_or_else(|error| panic!("{}: {error}", case.name));
+        assert_eq!(ticket.certificate.verify(), Ok(()), "{}", case.name);
         assert_eq!(ticket.to_text(), case.facts["text"], "{}", case.name);
         ticket.to_text().into_bytes()
     });

@@ -13,6 +13,9 @@ use crate::sim::faults::Fault;
 
 /// Milliseconds after which a connection on which a frame was lost is given up.
 const GIVE_UP_MS: u64 = 3_000;
+/// Milliseconds after which a session tells what is held, and further ones after which it forwards what it held back.
+const TELL_MS: u64 = 40;
+const RELEASE_MS: u64 = 150;
 /// Milliseconds by which a reordered segment is late.
 const LATE_MS: u64 = 4_000;
 
@@ -79,7 +82,7 @@ impl World {
             let (now, salt) = (self.time(own), self.dice.bytes());
             let peer = self.devices[peer].id();
             let device = &mut self.devices[own];
-            let mut session = Session::new(role, peer, device.session_config(salt), now);
+            let mut session = Session::new(role, peer, device.session_config(salt), now).holding(self.plan.holding);
             let started = device.replica.as_mut().map(|replica| session.start(replica, now));
             if let Some(Err(error)) = started {
                 self.note(format_args!("device {own} cannot start a session: {error}"));
@@ -119,12 +122,42 @@ impl World {
                 }
             }
             self.take_events(device, id);
+            self.plan_release(id, device);
             if self.devices[device].sessions.get(&id).is_some_and(Session::is_ended) {
                 let at = self.now + GIVE_UP_MS / 2;
                 self.queue.at(at, Event::Cut { connection: id });
             }
         }
         self.after_change(device);
+    }
+
+    /// Lets a session that holds something back tell of it, once.
+    fn plan_release(&mut self, connection: u64, device: usize) {
+        let holds = self.devices[device].sessions.get(&connection).is_some_and(Session::holds_back);
+        if holds && self.releasing.insert((connection, device)) {
+            self.queue.at(self.now + TELL_MS, Event::Release { connection, device, told: false });
+        }
+    }
+
+    /// First the other end is told, then, a while later, sent what it lacks.
+    pub(super) fn on_release(&mut self, connection: u64, device: usize, told: bool) {
+        let state = &mut self.devices[device];
+        let (Some(replica), Some(session)) = (state.replica.as_mut(), state.sessions.get_mut(&connection)) else {
+            self.releasing.remove(&(connection, device));
+            return;
+        };
+        let mut failed = None;
+        if told {
+            failed = session.release(replica).err();
+            self.releasing.remove(&(connection, device));
+        } else {
+            session.tell(replica);
+            self.queue.at(self.now + RELEASE_MS, Event::Release { connection, device, told: true });
+        }
+        if let Some(error) = failed {
+            self.note(format_args!("device {device}: {error}"));
+        }
+        self.pump(device);
     }
 
     /// Puts a frame on the wire.

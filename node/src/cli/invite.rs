@@ -1,0 +1,215 @@
+//! `nodespace invite`: a ticket for somebody else, as text and as a QR code.
+
+use std::io;
+
+use axum::http::Method;
+use nodespace_node::client::{Client, Request};
+use nodespace_node::model::{CreateInvite, Invitation, InviteList, MembershipChange};
+use nodespace_protocol::membership::Ticket;
+use qrcode::QrCode;
+
+use super::duration::{self, Seconds};
+use super::exit::Exit;
+use super::output::Output;
+use super::qr;
+use super::style::Tone;
+use super::table::{Cell, Table};
+
+/// How wide a QR code may be when nobody says how wide the terminal is.
+const COLUMNS_DEFAULT: usize = 80;
+
+/// Arguments of `nodespace invite`.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct InviteArguments {
+    #[command(subcommand)]
+    command: Option<InviteCommand>,
+    #[command(flatten)]
+    new: NewArguments,
+}
+
+/// What else to do with invites.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum InviteCommand {
+    /// List the invites that can still be used. Their tickets are kept nowhere and cannot be shown again.
+    List,
+    /// End an invite.
+    Revoke(RevokeArguments),
+}
+
+/// What the ticket is for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NewArguments {
+    /// What joiners become.
+    #[arg(long, default_value = "editor")]
+    role: RoleName,
+    /// For how long the ticket can be used, such as 12h or 7d.
+    #[arg(long, default_value = "7d", value_name = "DURATION", value_parser = duration::seconds)]
+    expires: Seconds,
+    /// How many may join with it.
+    #[arg(long, default_value_t = 1)]
+    uses: u32,
+    /// Show the QR code although the output is no terminal.
+    #[arg(long, conflicts_with = "no_qr")]
+    qr: bool,
+    /// Show the text only.
+    #[arg(long)]
+    no_qr: bool,
+}
+
+/// What somebody may do.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum RoleName {
+    /// Read, write, and change who belongs to the workspace.
+    Owner,
+    /// Read and write.
+    Editor,
+    /// Read.
+    Viewer,
+}
+
+impl RoleName {
+    /// In the API's words.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Editor => "editor",
+            Self::Viewer => "viewer",
+        }
+    }
+}
+
+/// Arguments of `nodespace invite revoke`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RevokeArguments {
+    /// The invite, as `nodespace invite list` shows it, or the beginning of it.
+    invite: String,
+}
+
+/// Does what was asked.
+pub(crate) async fn run(arguments: &InviteArguments, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
+    match &arguments.command {
+        None => new(&arguments.new, client, out).await?,
+        Some(InviteCommand::List) => {
+            let answer = client.ask::<InviteList>(Request::get(&["v1", "invites"])).await?;
+            out.answer(&answer, print_list)?;
+        }
+        Some(InviteCommand::Revoke(arguments)) => {
+            let request = Request::new(Method::DELETE, &["v1", "invites", &arguments.invite]);
+            let answer = client.ask::<MembershipChange>(request).await?;
+            out.answer(&answer, |out, change| out.line(format_args!("revoked: {}", change.note)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn new(arguments: &NewArguments, client: &Client, out: &mut Output) -> anyhow::Result<()> {
+    let NewArguments { role, expires, uses, .. } = *arguments;
+    let request = CreateInvite { role: role.name().to_owned(), expires_s: expires.0, uses };
+    let answer = client.ask::<Invitation>(Request::post(&["v1", "invites"]).json(&request)?).await?;
+    let wants_qr = arguments.qr || out.style.is_terminal && !arguments.no_qr;
+    out.answer(&answer, |out, invitation| {
+        // On a line of its own, so that a script, `head` or a triple click takes it whole.
+        out.line(&invitation.ticket)?;
+        if wants_qr {
+            print_qr(out, &invitation.ticket)?;
+        }
+        let uses = if invitation.uses == 1 { "once".to_owned() } else { format!("{} times", invitation.uses) };
+        out.line("\nThe other side runs: nodespace join TICKET")?;
+        out.line(format_args!("It makes them {}, can be used {uses}, and ends at {}.", invitation.role, invitation.expires))?;
+        out.line("Whoever has the ticket can join: hand it over in private.")?;
+        print_reach(out, invitation.addresses, client)
+    })?;
+    Ok(())
+}
+
+/// What there is to know when a ticket leads nowhere by itself.
+pub(crate) fn print_reach(out: &mut Output, addresses: usize, client: &Client) -> io::Result<()> {
+    if addresses == 0 {
+        out.line("It carries no address: the other side has to be in the same local network.")?;
+    }
+    if client.is_remote() {
+        return Ok(());
+    }
+    out.line("No daemon runs here, so nobody can join yet: start one with `nodespace run`.")
+}
+
+/// Prints the QR code of a ticket, with as many of its addresses as make a code that fits.
+fn print_qr(out: &mut Output, ticket: &str) -> io::Result<()> {
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(COLUMNS_DEFAULT);
+    match fitting(ticket, columns) {
+        None => out.line("\n(the ticket is too long for a QR code that fits here; use the text)"),
+        Some((code, left_out)) => {
+            out.line("")?;
+            qr::lines(&code, &out.style).into_iter().try_for_each(|line| out.line(line))?;
+            match left_out {
+                0 => Ok(()),
+                count => out.line(format_args!("(the QR code leaves out {count} of the ticket's addresses, so that it fits)")),
+            }
+        }
+    }
+}
+
+/// The largest code of a ticket that fits, and how many addresses it leaves out: the last ones, which are the least useful.
+fn fitting(ticket: &str, columns: usize) -> Option<(QrCode, usize)> {
+    let mut ticket = Ticket::parse(ticket).ok()?;
+    let all = ticket.addresses.len();
+    loop {
+        // Upper case, as a QR code packs that best.
+        let code = qr::encode(&ticket.to_text().to_uppercase()).ok().filter(|code| qr::width(code) <= columns);
+        if let Some(code) = code {
+            return Some((code, all - ticket.addresses.len()));
+        }
+        ticket.addresses.pop()?;
+    }
+}
+
+fn print_list(out: &mut Output, list: &InviteList) -> io::Result<()> {
+    if list.invites.is_empty() {
+        return out.line("no open invites");
+    }
+    let ids = out.style.ids(list.invites.iter().map(|invite| invite.invite.as_str()));
+    let mut table = Table::new(["invite", "makes", "uses left", "ends"]);
+    for invite in &list.invites {
+        let id = Cell::toned(Tone::Bold, ids.short(&invite.invite));
+        table.row([id, invite.role.as_str().into(), invite.uses_left.to_string().into(), invite.expires.as_str().into()]);
+    }
+    out.table(&table)
+}
+
+#[cfg(test)]
+mod tests {
+    use nodespace_protocol::clock::Timestamp;
+    use nodespace_protocol::crypto::KeyPair;
+    use nodespace_protocol::ids::{OpHash, WorkspaceId};
+    use nodespace_protocol::membership::Role;
+
+    use super::*;
+
+    fn ticket(addresses: usize) -> String {
+        let address = |number: usize| format!("/ip4/192.0.2.{number}/udp/{}/quic-v1", 40_000 + number);
+        let ticket = Ticket {
+            workspace: WorkspaceId([1; 32]),
+            invite: OpHash([2; 32]),
+            key: KeyPair::from_seed(&[3; 32]),
+            secret: [4; 32],
+            role: Role::Editor,
+            expires: Timestamp::from_ms(99),
+            addresses: (0..addresses).map(address).collect(),
+            relay: None,
+        };
+        ticket.to_text()
+    }
+
+    #[test]
+    fn a_code_fits_the_terminal_and_leaves_out_no_more_than_it_must() {
+        let (code, left_out) = fitting(&ticket(4), 80).unwrap();
+        assert_eq!(left_out, 0, "four addresses fit: {} wide", qr::width(&code));
+        let (code, left_out) = fitting(&ticket(16), 80).unwrap();
+        assert!(qr::width(&code) <= 80 && (1..16).contains(&left_out), "{left_out}");
+        let (_, more) = fitting(&ticket(16), 70).unwrap();
+        assert!(more > left_out);
+        assert!(fitting(&ticket(16), 40).is_none(), "not even without addresses");
+        assert!(fitting("nonsense", 80).is_none());
+    }
+}

@@ -1,0 +1,90 @@
+//! `nodespace peers`: who is connected, and who is to be dialled.
+
+use std::io;
+
+use axum::http::Method;
+use nodespace_node::client::{Client, Request};
+use nodespace_node::model::{AddPeer, NetworkStatus, PeerStatus};
+
+use super::exit::Exit;
+use super::output::Output;
+use super::style::{Tone, bytes};
+use super::table::{Cell, Table};
+
+/// Arguments of `nodespace peers`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PeersArguments {
+    #[command(subcommand)]
+    command: Option<PeersCommand>,
+}
+
+/// What to do with peers.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum PeersCommand {
+    /// Dial a peer now, and whenever it is not connected, until the daemon stops; `network.peers` of the configuration is for good.
+    Add(AddressArguments),
+    /// Do not dial a peer any more, and close the connection to it.
+    Remove(AddressArguments),
+}
+
+/// Which peer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddressArguments {
+    /// Its multiaddress, such as /ip4/192.0.2.7/tcp/4100.
+    address: String,
+}
+
+/// Does what was asked.
+pub(crate) async fn run(arguments: &PeersArguments, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
+    let client = client.clone().of_workspace(None);
+    let peers = ["v1", "network", "peers"];
+    let request = match &arguments.command {
+        None => Request::get(&["v1", "network"]),
+        Some(PeersCommand::Add(arguments)) => Request::post(&peers).json(&AddPeer { address: arguments.address.clone() })?,
+        Some(PeersCommand::Remove(arguments)) => Request::new(Method::DELETE, &peers).query("address", &arguments.address),
+    };
+    let answer = client.ask::<NetworkStatus>(request).await?;
+    out.answer(&answer, print)?;
+    Ok(Exit::Done)
+}
+
+fn print(out: &mut Output, network: &NetworkStatus) -> io::Result<()> {
+    let mut table = Table::plain();
+    table.pair("peer id", network.peer_id.as_str());
+    for (name, addresses) in [("listens", &network.listening), ("reached at", &network.external)] {
+        for (index, address) in addresses.iter().enumerate() {
+            table.pair(if index == 0 { name } else { "" }, address.as_str());
+        }
+    }
+    table.pair("from outside", network.nat.name());
+    for (reason, count) in &network.refused {
+        table.pair("refused", format!("{reason}: {count}"));
+    }
+    out.table(&table)?;
+    out.line("")?;
+    if network.peers.is_empty() {
+        return out.line("no peers");
+    }
+    let mut table = Table::new(["device", "user", "state", "round trip", "sent", "received", "workspaces", "address"]);
+    network.peers.iter().for_each(|peer| table.row(row(peer)));
+    out.table(&table)
+}
+
+fn row(peer: &PeerStatus) -> [Cell; 8] {
+    let short = |id: &Option<String>| id.as_deref().map_or("unknown", |id| id.get(..12).unwrap_or(id)).to_owned();
+    let state = match (peer.connected, peer.relayed) {
+        (true, false) => Cell::toned(Tone::Green, "connected"),
+        (true, true) => Cell::toned(Tone::Yellow, "through a relay"),
+        (false, _) => Cell::toned(Tone::Dim, "away"),
+    };
+    [
+        Cell::toned(Tone::Bold, short(&peer.device)),
+        short(&peer.user).into(),
+        state,
+        peer.rtt_ms.map(|ms| format!("{ms} ms")).unwrap_or_default().into(),
+        bytes(peer.bytes_sent).into(),
+        bytes(peer.bytes_received).into(),
+        peer.workspaces.len().to_string().into(),
+        peer.address.clone().unwrap_or_default().into(),
+    ]
+}

@@ -1,0 +1,162 @@
+use super::*;
+
+fn device(number: u8) -> DeviceId {
+    DeviceId([number; 32])
+}
+
+fn address(number: u16) -> Multiaddr {
+    format!("/ip4/192.0.2.1/tcp/{number}").parse().unwrap()
+}
+
+fn book(wanted: &[u8]) -> PeerBook {
+    let mut book = PeerBook::new(1, false);
+    book.set_wanted(wanted.iter().map(|number| device(*number)).collect(), 0);
+    book
+}
+
+#[test]
+fn only_who_is_wanted_is_dialled() {
+    let mut book = book(&[1]);
+    assert!(book.learn(device(1), &address(1), Source::Multicast, false, 0));
+    assert!(book.learn(device(2), &address(2), Source::Multicast, false, 0));
+    let later = DIAL_RETRY_MS;
+    assert_eq!(book.poll_dial(later), Some(Dial { device: device(1), addresses: vec![address(1)] }));
+    assert_eq!(book.poll_dial(later), None);
+    book.set_wanted([device(1), device(2)].into(), later);
+    assert_eq!(book.poll_dial(later).map(|dial| dial.device), Some(device(2)), "what was learnt before is of use");
+}
+
+#[test]
+fn what_is_set_by_hand_comes_first_then_what_worked() {
+    let mut book = book(&[1]);
+    for (port, source) in [(1, Source::Multicast), (2, Source::Identify), (3, Source::Explicit), (4, Source::Member)] {
+        book.learn(device(1), &address(port), source, false, 0);
+    }
+    book.connected(device(1), Some(&address(4)), 1_000);
+    assert_eq!(book.addresses(&device(1)), [3, 4, 2, 1].map(address));
+}
+
+#[test]
+fn failures_wait_longer_and_longer_and_a_success_ends_that() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(1), Source::Explicit, false, 0);
+    let mut now = 0;
+    for factor in [1, 2, 4, 8, 16, 16] {
+        assert!(book.poll_dial(now).is_some());
+        book.failed(&device(1), now);
+        let wait = book.next_timeout().unwrap() - now;
+        let least = DIAL_RETRY_MS * factor;
+        assert!((least..=least + least / 4).contains(&wait), "{factor}: {wait}");
+        assert_eq!(book.poll_dial(now + wait - 1), None);
+        now += wait;
+    }
+    assert!(book.poll_dial(now).is_some());
+    book.connected(device(1), Some(&address(1)), 5);
+    assert_eq!(book.next_timeout(), None);
+    book.disconnected(&device(1), now);
+    assert!(book.next_timeout().unwrap() - now <= DIAL_RETRY_MS, "after a connection it begins anew");
+}
+
+#[test]
+fn a_changed_network_has_everybody_dialled_soon() {
+    let mut book = book(&[1, 2]);
+    for number in [1, 2] {
+        book.learn(device(number), &address(number.into()), Source::Explicit, false, 0);
+    }
+    let mut now = 0;
+    for _ in 0..5 {
+        while book.poll_dial(now).is_some() {}
+        book.failed(&device(1), now);
+        book.failed(&device(2), now);
+        now = book.next_timeout().unwrap().max(now + DIAL_RETRY_MS * 20);
+    }
+    while book.poll_dial(now).is_some() {}
+    book.failed(&device(1), now);
+    book.failed(&device(2), now);
+    book.network_changed(now);
+    assert!(book.poll_dial(now + CHANGE_SPREAD_MS).is_some());
+    assert!(book.poll_dial(now + CHANGE_SPREAD_MS).is_some());
+}
+
+#[test]
+fn dials_at_one_time_are_bounded() {
+    let numbers: Vec<u8> = (0..u8::try_from(DIALS_AT_ONCE_MAX).unwrap() + 3).collect();
+    let mut book = book(&numbers);
+    for number in &numbers {
+        book.learn(device(*number), &address(1), Source::Explicit, false, 0);
+    }
+    let mut dialled = Vec::new();
+    while let Some(dial) = book.poll_dial(0) {
+        dialled.push(dial.device);
+    }
+    assert_eq!(dialled.len(), DIALS_AT_ONCE_MAX);
+    book.failed(&dialled[0], 0);
+    assert!(book.poll_dial(0).is_some_and(|dial| !dialled.contains(&dial.device)));
+}
+
+#[test]
+fn a_peer_cannot_fill_the_book() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(9_000), Source::Explicit, false, 0);
+    for port in 1..200 {
+        book.learn(device(1), &address(port), Source::Identify, false, 0);
+    }
+    let addresses = book.addresses(&device(1));
+    assert_eq!(addresses.len(), ADDRESSES_OF_ONE_MAX);
+    assert_eq!(addresses[0], address(9_000));
+    for number in 0..DEVICES_MAX + 10 {
+        let mut key = [7; 32];
+        key[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        book.learn(DeviceId(key), &address(1), Source::Multicast, false, 0);
+    }
+    assert_eq!(book.entries.len(), DEVICES_MAX);
+    assert!(book.entries.contains_key(&device(1)), "who is wanted is not forgotten for strangers");
+}
+
+#[test]
+fn a_new_address_from_a_peer_cannot_make_us_dial_at_once() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(1), Source::Explicit, false, 0);
+    for _ in 0..4 {
+        let now = book.next_timeout().unwrap();
+        book.poll_dial(now);
+        book.failed(&device(1), now);
+    }
+    let now = book.next_timeout().unwrap() - DIAL_RETRY_MS * 4;
+    book.learn(device(1), &address(2), Source::Multicast, false, now);
+    assert_eq!(book.next_timeout(), Some(now + DIAL_RETRY_MS));
+}
+
+#[test]
+fn explicit_only_takes_nothing_from_elsewhere() {
+    let mut book = PeerBook::new(1, true);
+    book.set_wanted([device(1)].into(), 0);
+    for source in [Source::LastGood, Source::Identify, Source::Member, Source::Multicast] {
+        assert!(!book.learn(device(1), &address(1), source, true, 0), "{source:?}");
+    }
+    assert!(book.learn(device(1), &address(1), Source::Explicit, false, 0));
+}
+
+#[test]
+fn what_worked_is_there_after_a_restart() {
+    let mut before = book(&[1, 2]);
+    before.learn(device(1), &address(1), Source::Identify, false, 0);
+    before.learn(device(1), &address(2), Source::Identify, false, 0);
+    before.learn(device(2), &address(3), Source::Identify, false, 0);
+    before.connected(device(1), Some(&address(2)), 77);
+    let saved = before.saved();
+    assert_eq!(saved.peers, [SavedPeer { device: device(1), addresses: vec![address(2)], last_success_ms: 77 }]);
+    let json = serde_json::to_string(&saved).unwrap();
+    let mut after = book(&[1, 2]);
+    after.restore(&serde_json::from_str(&json).unwrap(), 0);
+    assert_eq!(after.poll_dial(DIAL_RETRY_MS).map(|dial| dial.addresses), Some(vec![address(2)]));
+}
+
+#[test]
+fn an_address_taken_back_is_not_dialled_again() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(1), Source::Explicit, false, 0);
+    assert!(book.forget(&device(1), &address(1)));
+    assert!(!book.forget(&device(1), &address(1)));
+    assert_eq!(book.poll_dial(10), None);
+}

@@ -1,0 +1,226 @@
+//! The door: refuses connections before any other behaviour hears of them, and keeps gossip away from those who are no members.
+//!
+//! [`Gate`] stands first in the swarm's behaviour, since others change their state before a later one can deny (rust-libp2p#4773).
+//! [`MembersOnly`] wraps gossipsub: gossipsub tells everybody who connects its topics and sends to everybody who claims one, so a connection
+//! that was made by a guest gets no handler of it at all. A guest that becomes a member connects anew.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use either::Either;
+use libp2p::core::Endpoint;
+use libp2p::core::transport::PortUse;
+use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
+use libp2p::swarm::{
+    ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
+};
+use libp2p::{Multiaddr, PeerId};
+
+use super::admission::{Admission, Refused, Standing};
+use super::clock::Clock;
+use super::identity::device_of;
+
+/// Somebody was refused at the door.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turned {
+    /// Who, when it has a name.
+    pub(super) peer: PeerId,
+    /// Why.
+    pub(super) why: Refused,
+}
+
+/// Refused peers that wait to be told of; beyond it they are only refused.
+const TURNED_MAX: usize = 256;
+
+/// Refuses whoever may not be connected.
+#[derive(Debug)]
+pub(super) struct Gate {
+    admission: Admission,
+    clock: Arc<Clock>,
+    turned: VecDeque<Turned>,
+}
+
+impl Gate {
+    pub(super) const fn new(admission: Admission, clock: Arc<Clock>) -> Self {
+        Self { admission, clock, turned: VecDeque::new() }
+    }
+
+    fn judge(&mut self, peer: PeerId) -> Result<(), ConnectionDenied> {
+        let standing = device_of(&peer).ok_or(Refused::ForeignKey).and_then(|device| self.admission.judge(&device, self.clock.now_ms()));
+        standing.map(drop).map_err(|why| {
+            if self.turned.len() < TURNED_MAX {
+                self.turned.push_back(Turned { peer, why });
+            }
+            ConnectionDenied::new(why)
+        })
+    }
+}
+
+impl NetworkBehaviour for Gate {
+    type ConnectionHandler = dummy::ConnectionHandler;
+    type ToSwarm = Turned;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.judge(peer).map(|()| dummy::ConnectionHandler)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.judge(peer).map(|()| dummy::ConnectionHandler)
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        // A refusal is always followed by an event of the swarm, which polls again: nobody needs to be woken.
+        self.turned.pop_front().map_or(Poll::Pending, |turned| Poll::Ready(ToSwarm::GenerateEvent(turned)))
+    }
+}
+
+/// A behaviour that exists for members only.
+#[derive(Debug)]
+pub(super) struct MembersOnly<B> {
+    pub(super) inner: B,
+    admission: Admission,
+    clock: Arc<Clock>,
+    /// Connections that the behaviour knows, by peer.
+    shown: HashMap<PeerId, Vec<ConnectionId>>,
+    /// Connections that were judged and are not established yet.
+    judged: BTreeMap<ConnectionId, bool>,
+}
+
+impl<B> MembersOnly<B> {
+    pub(super) fn new(inner: B, admission: Admission, clock: Arc<Clock>) -> Self {
+        Self { inner, admission, clock, shown: HashMap::new(), judged: BTreeMap::new() }
+    }
+
+    fn is_member(&mut self, id: ConnectionId, peer: &PeerId) -> bool {
+        let standing = device_of(peer).map(|device| self.admission.judge(&device, self.clock.now_ms()));
+        let member = matches!(standing, Some(Ok(Standing::Member)));
+        self.judged.insert(id, member);
+        member
+    }
+
+    fn is_shown(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        self.shown.get(peer).is_some_and(|ids| ids.contains(&id))
+    }
+}
+
+impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
+    type ConnectionHandler = Either<THandler<B>, dummy::ConnectionHandler>;
+    type ToSwarm = B::ToSwarm;
+
+    fn handle_pending_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<(), ConnectionDenied> {
+        self.inner.handle_pending_inbound_connection(id, local, remote)
+    }
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        if !self.is_member(id, &peer) {
+            return Ok(Either::Right(dummy::ConnectionHandler));
+        }
+        self.inner.handle_established_inbound_connection(id, peer, local, remote).map(Either::Left)
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: Option<PeerId>,
+        addresses: &[Multiaddr],
+        role: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        self.inner.handle_pending_outbound_connection(id, peer, addresses, role)
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &Multiaddr,
+        role: Endpoint,
+        port: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        if !self.is_member(id, &peer) {
+            return Ok(Either::Right(dummy::ConnectionHandler));
+        }
+        self.inner.handle_established_outbound_connection(id, peer, address, role, port).map(Either::Left)
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        match event {
+            FromSwarm::ConnectionEstablished(established) => {
+                if self.judged.remove(&established.connection_id) != Some(true) {
+                    return;
+                }
+                let ids = self.shown.entry(established.peer_id).or_default();
+                // What gossipsub does at a first connection it must also do when the first one was hidden from it.
+                let other_established = ids.len();
+                ids.push(established.connection_id);
+                self.inner.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished { other_established, ..established }));
+            }
+            FromSwarm::ConnectionClosed(closed) => {
+                let Some(ids) = self.shown.get_mut(&closed.peer_id) else { return };
+                let before = ids.len();
+                ids.retain(|id| *id != closed.connection_id);
+                let remaining_established = ids.len();
+                if remaining_established == before {
+                    return;
+                }
+                if ids.is_empty() {
+                    self.shown.remove(&closed.peer_id);
+                }
+                self.inner.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed { remaining_established, ..closed }));
+            }
+            FromSwarm::AddressChange(change) if !self.is_shown(&change.peer_id, change.connection_id) => {}
+            FromSwarm::ListenFailure(failure) => {
+                self.judged.remove(&failure.connection_id);
+                self.inner.on_swarm_event(FromSwarm::ListenFailure(failure));
+            }
+            FromSwarm::DialFailure(failure) => {
+                self.judged.remove(&failure.connection_id);
+                self.inner.on_swarm_event(FromSwarm::DialFailure(failure));
+            }
+            other => self.inner.on_swarm_event(other),
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, id: ConnectionId, event: THandlerOutEvent<Self>) {
+        let none = |never: Infallible| match never {};
+        match event {
+            Either::Left(event) => self.inner.on_connection_handler_event(peer, id, event),
+            Either::Right(event) => none(event),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        self.inner.poll(cx).map(|to_swarm| to_swarm.map_in(Either::Left))
+    }
+}

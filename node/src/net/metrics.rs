@@ -1,0 +1,93 @@
+//! The network in numbers, for Prometheus.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Connected devices, by what they are to this one.
+const CONNECTIONS: &str = "connections";
+/// Peers that were refused, by reason.
+const REFUSED: &str = "refused";
+/// Connections that we closed, by reason.
+const CLOSED: &str = "closed";
+/// Dials that are over, by result.
+const DIALS: &str = "dials";
+/// Round trips of pings.
+const ROUND_TRIP: &str = "round_trip";
+/// Gossip that was sent, by result.
+const GOSSIP_SENT: &str = "gossip_sent";
+/// Gossip that arrived, by verdict.
+const GOSSIP_RECEIVED: &str = "gossip_received";
+/// Starts of the network task after a fault.
+const RESTARTS: &str = "restarts";
+/// Events that found no room.
+const DROPPED: &str = "dropped";
+
+type Labels = [(&'static str, &'static str); 1];
+
+/// What the network counts. Clones share it.
+#[derive(Clone, Debug)]
+pub struct NetMetrics {
+    pub(crate) connections: Family<Labels, Gauge>,
+    refused: Family<Labels, Counter>,
+    closed: Family<Labels, Counter>,
+    pub(crate) dials: Family<Labels, Counter>,
+    pub(crate) round_trip: Histogram,
+    pub(crate) gossip_sent: Family<Labels, Counter>,
+    pub(crate) gossip_received: Family<Labels, Counter>,
+    pub(crate) restarts: Counter,
+    pub(crate) dropped: Family<Labels, Counter>,
+    reasons: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+}
+
+impl NetMetrics {
+    /// Registers them below `nodespace_net_`.
+    pub fn new(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            connections: Family::default(),
+            refused: Family::default(),
+            closed: Family::default(),
+            dials: Family::default(),
+            // From half a millisecond (the same machine) to 16 s (beyond a ping's patience).
+            round_trip: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
+            gossip_sent: Family::default(),
+            gossip_received: Family::default(),
+            restarts: Counter::default(),
+            dropped: Family::default(),
+            reasons: Arc::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("nodespace_net");
+        registry.register(CONNECTIONS, "Connected devices, by what they are to this one", metrics.connections.clone());
+        registry.register(REFUSED, "Peers refused, by reason", metrics.refused.clone());
+        registry.register(CLOSED, "Connections that this device closed, by reason", metrics.closed.clone());
+        registry.register(DIALS, "Dials that are over, by result", metrics.dials.clone());
+        registry.register_with_unit(ROUND_TRIP, "Round trips of pings", Unit::Seconds, metrics.round_trip.clone());
+        registry.register(GOSSIP_SENT, "Operations handed to gossip, by result", metrics.gossip_sent.clone());
+        registry.register(GOSSIP_RECEIVED, "Operations that came by gossip, by verdict", metrics.gossip_received.clone());
+        registry.register(RESTARTS, "Starts of the network task after a fault", metrics.restarts.clone());
+        registry.register(DROPPED, "Events that found no room and were dropped, by kind", metrics.dropped.clone());
+        metrics
+    }
+
+    /// A connection was closed by us.
+    pub(crate) fn closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Somebody was refused.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&[("reason", reason)]).inc();
+        *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
+    }
+
+    /// How many were refused since the start, by reason.
+    pub(crate) fn refusals(&self) -> BTreeMap<String, u64> {
+        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+    }
+}

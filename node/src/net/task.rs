@@ -1,0 +1,267 @@
+//! The task that owns the swarm: one loop over its events, commands and timers. It never waits for anything else: what takes longer is
+//! handed over by channels, and dropped when those are full.
+//!
+//! What to do is decided by the pure parts (who may in, whom to dial, which connection goes); this file only carries it out.
+
+mod commands;
+mod events;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::SelectAll;
+use libp2p::core::transport::ListenerId;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, Swarm};
+use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+use nodespace_protocol::ids::DeviceId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::admission::Admission;
+use super::behaviour::Behaviour;
+use super::book::{Dial, PeerBook};
+use super::clock::Clock;
+use super::control::SharedControl;
+use super::handle::{ADDRESSES_PROTOCOL, Command, NODE_PROTOCOL, NetEvent, SYNC_PROTOCOL};
+use super::identity::{device_of, peer_id};
+use super::links::{Closing, Links};
+use super::metrics::NetMetrics;
+use super::options::NetOptions;
+
+/// How long after a circuit relay was lost it is asked again, in milliseconds.
+const CARRIER_RETRY_MS: u64 = 15_000;
+/// How long a member that came as a guest keeps the connection it was made with, in milliseconds: what is under way ends meanwhile.
+const PROMOTION_MS: u64 = 5_000;
+/// How long somebody who is a member no more stays connected, in milliseconds: it is told so meanwhile.
+const FAREWELL_MS: u64 = 2_000;
+/// How often gossip with one peer is repaired, in milliseconds, at most.
+const REPAIR_MS: u64 = 30_000;
+/// How often the address book is saved, in milliseconds.
+const SAVE_MS: u64 = 60_000;
+
+/// Streams that peers open.
+type Incoming = SelectAll<futures::stream::BoxStream<'static, (PeerId, StreamProtocol, Stream)>>;
+
+/// What outlives a swarm: it is built anew after a fault.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    pub(super) options: NetOptions,
+    pub(super) admission: Admission,
+    pub(super) clock: Arc<Clock>,
+    pub(super) book: PeerBook,
+    pub(super) topic_names: BTreeSet<String>,
+    pub(super) carriers: Vec<Multiaddr>,
+    pub(super) metrics: NetMetrics,
+    pub(super) events: mpsc::UnboundedSender<NetEvent>,
+    pub(super) inbox: mpsc::Sender<NetEvent>,
+}
+
+/// The swarm and what belongs to its connections.
+pub(super) struct NetTask<'a> {
+    lasting: &'a mut Lasting,
+    swarm: Swarm<Behaviour>,
+    incoming: Incoming,
+    links: Links<ConnectionId>,
+    /// The boot nonce each connected peer told last.
+    nonces: BTreeMap<DeviceId, u64>,
+    /// Guests that have shown that they belong.
+    vouched: BTreeSet<DeviceId>,
+    /// Whom to disconnect when, and why.
+    farewells: BTreeMap<DeviceId, (u64, &'static str)>,
+    repaired: BTreeMap<DeviceId, u64>,
+    /// Listeners through circuit relays.
+    circuits: HashMap<ListenerId, Multiaddr>,
+    carriers_due: BTreeMap<Multiaddr, u64>,
+    public: Option<bool>,
+    save_due: u64,
+}
+
+impl<'a> NetTask<'a> {
+    /// Listens, and takes up what lasted.
+    ///
+    /// # Errors
+    /// When no address can be listened on.
+    pub(super) fn start(lasting: &'a mut Lasting, mut swarm: Swarm<Behaviour>, control: &SharedControl) -> Result<Self, super::NetError> {
+        let mut streams = swarm.behaviour().stream.new_control();
+        let mut incoming = SelectAll::new();
+        for protocol in [SYNC_PROTOCOL, ADDRESSES_PROTOCOL, NODE_PROTOCOL] {
+            // The swarm is new: nobody has taken a protocol yet.
+            let accepted = streams.accept(protocol.clone()).expect("each protocol is taken once");
+            incoming.push(accepted.map(move |(peer, stream)| (peer, protocol.clone(), stream)).boxed());
+        }
+        control.set(Some(streams));
+        listen(&mut swarm, &lasting.options)?;
+        for address in &lasting.options.announce {
+            swarm.add_external_address(address.clone());
+        }
+        let own = device_of(swarm.local_peer_id()).expect("our own key is a device's");
+        let now = lasting.clock.now_ms();
+        lasting.book.restarted(now);
+        let mut task = Self {
+            lasting,
+            swarm,
+            incoming,
+            links: Links::new(own),
+            nonces: BTreeMap::new(),
+            vouched: BTreeSet::new(),
+            farewells: BTreeMap::new(),
+            repaired: BTreeMap::new(),
+            circuits: HashMap::new(),
+            carriers_due: BTreeMap::new(),
+            public: None,
+            save_due: now + SAVE_MS,
+        };
+        task.set_topics(task.lasting.topic_names.clone());
+        task.set_carriers(task.lasting.carriers.clone());
+        Ok(task)
+    }
+
+    /// Runs until it is told to stop, and answers whoever told it; or until nobody holds a handle.
+    pub(super) async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<oneshot::Sender<()>> {
+        loop {
+            self.act();
+            let wake = self.lasting.clock.until(self.next_timeout());
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                command = commands.recv() => match command {
+                    Some(Command::Stop(answer)) => {
+                        self.save();
+                        return Some(answer);
+                    }
+                    Some(command) => self.on_command(command),
+                    None => return None,
+                },
+                Some((peer, protocol, stream)) = self.incoming.next() => self.on_stream(peer, protocol, stream),
+                () = tokio::time::sleep(wake) => self.on_timeout(),
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.lasting.clock.now_ms()
+    }
+
+    /// Carries out what the pure parts decided.
+    fn act(&mut self) {
+        let now = self.now();
+        while let Some((id, why)) = self.links.poll_closing() {
+            if let Some(link) = self.links.link(id) {
+                tracing::debug!(device = %link.device.short(), reason = why.name(), "closing a connection");
+            }
+            if why == Closing::GuestTooSlow {
+                self.lasting.metrics.refused(why.name());
+            }
+            self.lasting.metrics.closed(why.name());
+            self.swarm.close_connection(id);
+        }
+        while let Some(dial) = self.lasting.book.poll_dial(now) {
+            self.dial(dial, now);
+        }
+    }
+
+    fn dial(&mut self, dial: Dial, now: u64) {
+        let Some(peer) = peer_id(&dial.device) else { return self.lasting.book.failed(&dial.device, now) };
+        // The default condition: not while a connection stands or is being made. The port is that of the listeners, as hole punching needs.
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).addresses(dial.addresses).build();
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(device = %dial.device.short(), %error, "no dial");
+            self.lasting.book.failed(&dial.device, now);
+        }
+    }
+
+    fn next_timeout(&self) -> u64 {
+        let farewell = self.farewells.values().map(|(at, _)| *at).min();
+        let carrier = self.carriers_due.values().copied().min();
+        let parts = [self.lasting.book.next_timeout(), self.links.next_timeout(), farewell, carrier, Some(self.save_due)];
+        // Dials wait for a place when there is none: then the end of one wakes us, and the timer must not spin.
+        parts.into_iter().flatten().min().unwrap_or(self.save_due).max(self.now() + 5)
+    }
+
+    fn on_timeout(&mut self) {
+        let now = self.now();
+        self.links.handle_timeout(now);
+        let due: Vec<_> = self.farewells.iter().filter(|(_, (at, _))| *at <= now).map(|(device, (_, why))| (*device, *why)).collect();
+        for (device, why) in due {
+            self.farewells.remove(&device);
+            self.disconnect(&device, why);
+        }
+        let due: Vec<_> = self.carriers_due.extract_if(.., |_, at| *at <= now).map(|(address, _)| address).collect();
+        for address in due {
+            self.reserve(address);
+        }
+        if self.save_due <= now {
+            self.save();
+        }
+    }
+
+    /// Asks a circuit relay for a place.
+    fn reserve(&mut self, address: Multiaddr) {
+        match self.swarm.listen_on(address.clone().with(Protocol::P2pCircuit)) {
+            Ok(id) => drop(self.circuits.insert(id, address)),
+            Err(error) => {
+                tracing::warn!(%address, %error, "this circuit relay cannot be used");
+                self.carriers_due.insert(address, self.lasting.clock.now_ms() + 4 * CARRIER_RETRY_MS);
+            }
+        }
+    }
+
+    fn disconnect(&mut self, device: &DeviceId, why: &'static str) {
+        let Some(peer) = peer_id(device) else { return };
+        if self.swarm.disconnect_peer_id(peer).is_ok() {
+            tracing::debug!(device = %device.short(), reason = why, "disconnected");
+            self.lasting.metrics.closed(why);
+        }
+    }
+
+    fn save(&mut self) {
+        self.save_due = self.now() + SAVE_MS;
+        let Some(path) = &self.lasting.options.book else { return };
+        if let Err(error) = super::saving::write(path, &self.lasting.book.saved()) {
+            tracing::warn!(path = %path.display(), %error, "the address book could not be saved; peers are found otherwise after a restart");
+        }
+    }
+
+    fn tell(&self, event: NetEvent) {
+        // Nobody listens when the device is stopping.
+        self.lasting.events.send(event).ok();
+    }
+
+    /// Hands over what may be lost.
+    fn deliver(&self, event: NetEvent, kind: &'static str) -> bool {
+        let delivered = self.lasting.inbox.try_send(event).is_ok();
+        if !delivered {
+            self.lasting.metrics.dropped.get_or_create(&[("kind", kind)]).inc();
+        }
+        delivered
+    }
+
+    fn on_stream(&self, peer: PeerId, protocol: StreamProtocol, stream: Stream) {
+        if let Some(device) = device_of(&peer) {
+            self.deliver(NetEvent::Stream { device, protocol, stream }, "stream");
+        }
+    }
+}
+
+fn listen(swarm: &mut Swarm<Behaviour>, options: &NetOptions) -> Result<(), super::NetError> {
+    let mut failure = None;
+    let mut listening = 0;
+    for address in &options.listen {
+        match swarm.listen_on(address.clone()) {
+            Ok(_) => listening += 1,
+            Err(error) => {
+                tracing::warn!(%address, %error, "cannot listen there");
+                failure = Some(super::NetError::Listen { address: address.clone(), source: std::io::Error::other(error) });
+            }
+        }
+    }
+    match failure {
+        Some(failure) if listening == 0 => Err(failure),
+        _ => Ok(()),
+    }
+}
+
+/// A little more than no time, for what must not be asked at once again.
+pub(super) const PAUSE_AFTER_FAULT: Duration = Duration::from_secs(1);

@@ -1,0 +1,234 @@
+//! What the swarm tells.
+
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, autonat, gossipsub, identify, mdns, ping};
+use nodespace_protocol::ids::DeviceId;
+
+use super::super::address::{Source, is_loopback, is_relayed};
+use super::super::admission::Standing;
+use super::super::behaviour::BehaviourEvent;
+use super::super::handle::{GossipMessage, NetEvent, Verdict};
+use super::super::identity::device_of;
+use super::super::links::Link;
+use super::{CARRIER_RETRY_MS, NetTask, REPAIR_MS};
+use crate::engine::wall_ms;
+
+/// Addresses of one identify message that are looked at.
+const IDENTIFY_ADDRESSES_MAX: usize = 16;
+/// Records of one multicast answer that are looked at.
+const MULTICAST_RECORDS_MAX: usize = 64;
+
+impl NetTask<'_> {
+    pub(super) fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.on_established(peer_id, connection_id, &endpoint)
+            }
+            SwarmEvent::ConnectionClosed { connection_id, cause, .. } => {
+                let cause = cause.map(|cause| cause.to_string()).unwrap_or_default();
+                self.on_closed(connection_id, &cause);
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error.to_string()),
+            SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
+                tracing::debug!(from = %send_back_addr, %error, "a connection was not taken");
+                self.lasting.metrics.refused("handshake");
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                tracing::info!(%address, "listening");
+                self.on_addresses_changed();
+            }
+            SwarmEvent::ExpiredListenAddr { .. } => self.on_addresses_changed(),
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if let Some(address) = self.circuits.remove(&listener_id) {
+                    tracing::info!(%address, ?reason, "not reachable through this circuit relay now; it is asked again");
+                    self.carriers_due.insert(address, self.lasting.clock.now_ms() + CARRIER_RETRY_MS);
+                }
+                self.tell(NetEvent::Reachable(self.reachable()));
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "a listener has trouble"),
+            SwarmEvent::ExternalAddrConfirmed { address } => {
+                tracing::info!(%address, "reachable from outside");
+                self.public = Some(true);
+                self.tell(NetEvent::Reachable(self.reachable()));
+            }
+            SwarmEvent::ExternalAddrExpired { .. } => self.tell(NetEvent::Reachable(self.reachable())),
+            _ => {}
+        }
+    }
+
+    fn on_addresses_changed(&mut self) {
+        let now = self.now();
+        self.lasting.book.network_changed(now);
+        self.tell(NetEvent::Reachable(self.reachable()));
+        self.tell(NetEvent::Changed);
+    }
+
+    fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        let now = self.now();
+        // The gate has let nobody in who is no device.
+        let Some(device) = device_of(&peer) else { return };
+        let standing = self.lasting.admission.judge(&device, now).unwrap_or(Standing::Guest);
+        let address = endpoint.get_remote_address().clone();
+        let guest = standing == Standing::Guest && !self.vouched.contains(&device);
+        let link = Link {
+            device,
+            dialled: endpoint.is_dialer(),
+            relayed: endpoint.is_relayed() || is_relayed(&address),
+            guest,
+            carrier: standing == Standing::Carrier,
+            address,
+        };
+        tracing::debug!(device = %device.short(), address = %link.address, ?standing, dialled = link.dialled, "connected");
+        if guest {
+            self.lasting.admission.enter(device);
+        }
+        if link.dialled {
+            self.lasting.metrics.dials.get_or_create(&[("result", "connected")]).inc();
+        }
+        let dialled = link.dialled.then(|| strip_own_name(&link.address, &peer));
+        self.lasting.book.connected(device, dialled.as_ref(), wall_ms());
+        self.farewells.remove(&device);
+        let is_first = self.links.opened(id, link, now);
+        self.count_connections();
+        if is_first {
+            self.tell(NetEvent::Connected { device, standing });
+        }
+    }
+
+    fn on_closed(&mut self, id: ConnectionId, cause: &str) {
+        let now = self.now();
+        let Some((device, none_left)) = self.links.closed(id) else { return };
+        self.count_connections();
+        tracing::debug!(device = %device.short(), cause, none_left, "a connection is gone");
+        if none_left {
+            self.lasting.admission.leave(&device);
+            self.vouched.remove(&device);
+            self.farewells.remove(&device);
+            self.lasting.book.disconnected(&device, now);
+            self.tell(NetEvent::Disconnected(device));
+        }
+    }
+
+    /// Shows how many devices are connected, by what they are to us now.
+    fn count_connections(&self) {
+        let now = self.now();
+        let standings: Vec<Standing> =
+            self.links.devices().iter().map(|device| self.lasting.admission.judge(device, now).unwrap_or(Standing::Guest)).collect();
+        for standing in [Standing::Member, Standing::Host, Standing::Carrier, Standing::Guest] {
+            let count = standings.iter().filter(|other| **other == standing).count();
+            self.lasting.metrics.connections.get_or_create(&[("standing", name(standing))]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn on_dial_failed(&mut self, peer: Option<PeerId>, error: &str) {
+        let now = self.now();
+        self.lasting.metrics.dials.get_or_create(&[("result", "failed")]).inc();
+        let Some(device) = peer.as_ref().and_then(device_of) else { return };
+        tracing::debug!(device = %device.short(), error, "a dial failed");
+        self.lasting.book.failed(&device, now);
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Gate(turned) => {
+                tracing::debug!(peer = %turned.peer, reason = %turned.why, "refused at the door");
+                self.lasting.metrics.refused(turned.why.name());
+            }
+            BehaviourEvent::Ping(ping) => self.on_ping(&ping),
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, connection_id, info }) => {
+                self.on_identified(peer_id, connection_id, &info);
+            }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+                for (peer, address) in found.into_iter().take(MULTICAST_RECORDS_MAX) {
+                    if let Some(device) = device_of(&peer) {
+                        self.learn(device, &address, Source::Multicast, false);
+                    }
+                }
+            }
+            BehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
+                self.on_gossip(propagation_source, message_id, message);
+            }
+            BehaviourEvent::Autonat(autonat::v2::client::Event { tested_addr, result, .. }) => {
+                if result.is_err() && self.swarm.external_addresses().next().is_none() {
+                    tracing::debug!(address = %tested_addr, "not reachable from outside at this address");
+                    self.public = Some(false);
+                }
+            }
+            BehaviourEvent::Dcutr(event) => tracing::debug!(peer = %event.remote_peer_id, outcome = ?event.result.is_ok(), "hole punching"),
+            BehaviourEvent::Relay(event) => tracing::debug!(?event, "circuit relay"),
+            _ => {}
+        }
+    }
+
+    fn on_ping(&mut self, event: &ping::Event) {
+        match &event.result {
+            Ok(rtt) => {
+                self.lasting.metrics.round_trip.observe(rtt.as_secs_f64());
+                self.links.pinged(event.connection, u32::try_from(rtt.as_millis()).unwrap_or(u32::MAX));
+            }
+            // libp2p's ping closes nothing by itself.
+            Err(ping::Failure::Unsupported) => {}
+            Err(_) => self.links.ping_failed(event.connection),
+        }
+    }
+
+    fn on_identified(&mut self, peer: PeerId, id: ConnectionId, info: &identify::Info) {
+        let Some(device) = device_of(&peer) else { return };
+        let Some(link) = self.links.link(id) else { return };
+        if link.guest {
+            return; // What a stranger says of itself is of no use yet.
+        }
+        let near = is_loopback(&link.address);
+        for address in info.listen_addrs.iter().take(IDENTIFY_ADDRESSES_MAX) {
+            self.learn(device, address, Source::Identify, near);
+        }
+    }
+
+    fn on_gossip(&mut self, from: PeerId, id: gossipsub::MessageId, message: gossipsub::Message) {
+        let Some(device) = device_of(&from) else { return };
+        self.repair(&from, device, &message.topic);
+        let message = GossipMessage { topic: message.topic.into_string(), from: device, data: message.data, id };
+        if let Err(lost) = self.lasting.inbox.try_send(NetEvent::Gossip(message)) {
+            self.lasting.metrics.dropped.get_or_create(&[("kind", "gossip")]).inc();
+            if let NetEvent::Gossip(message) = lost.into_inner() {
+                self.judge_lost(&message);
+            }
+        }
+    }
+
+    fn judge_lost(&mut self, message: &GossipMessage) {
+        self.on_command(super::super::handle::Command::Judge {
+            message: Box::new(GossipMessage { topic: String::new(), from: message.from, data: Vec::new(), id: message.id.clone() }),
+            verdict: Verdict::Ignore,
+        });
+    }
+
+    /// A peer that sends on a topic it is not known to have subscribed to will get nothing from us: its word was lost. Connecting anew has
+    /// both tell their topics again.
+    fn repair(&mut self, peer: &PeerId, device: DeviceId, topic: &gossipsub::TopicHash) {
+        let now = self.now();
+        let knows = |(other, topics): (&PeerId, Vec<&gossipsub::TopicHash>)| other == peer && topics.contains(&topic);
+        let known = self.swarm.behaviour().gossip.inner.all_peers().any(knows);
+        let lately = self.repaired.get(&device).is_some_and(|at| now < at.saturating_add(REPAIR_MS));
+        if !known && !lately {
+            self.repaired.insert(device, now);
+            self.disconnect(&device, "gossip_repair");
+        }
+    }
+}
+
+/// The address without the peer's own name at the end, as the book keeps it.
+fn strip_own_name(address: &Multiaddr, peer: &PeerId) -> Multiaddr {
+    super::super::address::split_peer(address).filter(|(_, named)| named == peer).map_or_else(|| address.clone(), |(rest, _)| rest)
+}
+
+const fn name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Member => "member",
+        Standing::Host => "host",
+        Standing::Carrier => "carrier",
+        Standing::Guest => "guest",
+    }
+}

@@ -1,0 +1,155 @@
+//! Devices that sync: what lies between the network, which knows connections, and the engine, which knows workspaces.
+//!
+//! ```text
+//!   net ──NetEvents──▶ Hub ── one a device: who is a member of what, joins, addresses, where this device is reached
+//!                       │ connected, streams, gossip                       
+//!                       ▼                                                  
+//!              WorkspaceSync ── one a workspace: drives the machines of `sync` (when, with whom, what after a failure)
+//!                       │ starts                         │ publishes
+//!                       ▼                                ▼
+//!              SessionTask ── one a peer            DeviceStatus, metrics
+//!                reads and writes frames beside it; each step of the protocol's session is a job of the workspace's writer
+//! ```
+//!
+//! A session reconciles first, then stays open and forwards what is new. Own operations go to every session at once; those of others are
+//! held for a moment, since among devices that all talk to each other they come from their author (see `Session::holding`). Gossip is added
+//! where not every member is connected. Everything is bounded: queues between the parts, frames, what a peer may say without bringing
+//! anything ([`budget`]).
+
+mod addresses;
+mod budget;
+mod fetch;
+mod gossip;
+mod hub;
+mod inspect;
+mod session;
+mod status;
+#[cfg(test)]
+mod tests;
+mod traffic;
+mod workspace;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::{Device, JoinProgress, Joining, Network, Workspace};
+use crate::model::{ErrorCode, NetworkStatus, ServiceError};
+use crate::net::{self, NetError, NetHandle, NetOptions};
+use crate::sync::{DeviceStatus, Target};
+use hub::{Hub, HubCommand};
+use traffic::Traffic;
+
+/// Commands that wait for the hub; whoever comes then waits to be let in.
+const COMMANDS_MAX: usize = 64;
+
+/// How peers are synced with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeersOptions {
+    /// How often a quiet target is compared with, in milliseconds.
+    pub interval_ms: u64,
+    /// Whether operations are gossiped, beside being sent to every connected member.
+    pub gossip: GossipUse,
+    /// URLs of relays, for tickets.
+    pub relays: Vec<String>,
+}
+
+/// When operations are gossiped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GossipUse {
+    /// While some member is not connected: it may be reached by way of another.
+    #[default]
+    WhenUseful,
+    /// Always.
+    Always,
+}
+
+/// The peers of a device: its [`Network`].
+#[derive(Clone, Debug)]
+pub struct Peers {
+    net: NetHandle,
+    device: Device,
+    traffic: Traffic,
+    commands: mpsc::Sender<HubCommand>,
+}
+
+impl Peers {
+    /// Starts the network and syncs every workspace of a device, now and later. Hand the answer to [`Device::attach_network`].
+    ///
+    /// # Errors
+    /// When the network cannot be started.
+    pub fn start(device: &Device, net: NetOptions, options: PeersOptions) -> Result<Arc<Self>, NetError> {
+        let metrics = device.metrics().net();
+        let explicit_only = net.explicit_only;
+        let (handle, events) = net::start(net, metrics)?;
+        let (commands, queue) = mpsc::channel(COMMANDS_MAX);
+        let traffic = Traffic::default();
+        let hub = Hub::new(device.clone(), handle.clone(), traffic.clone(), options, explicit_only);
+        tokio::spawn(hub.run(events, queue));
+        Ok(Arc::new(Self { net: handle, device: device.clone(), traffic, commands }))
+    }
+
+    /// The network beneath.
+    pub const fn net(&self) -> &NetHandle {
+        &self.net
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> HubCommand) -> Result<T, ServiceError> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| ServiceError::stopping())?;
+        answered.await.map_err(|_| ServiceError::stopping())
+    }
+}
+
+impl Network for Peers {
+    fn fetch_membership<'a>(
+        &'a self,
+        workspace: Workspace,
+        joining: Joining,
+        progress: JoinProgress,
+    ) -> BoxFuture<'a, Result<(), ServiceError>> {
+        Box::pin(fetch::membership(self, workspace, joining, progress))
+    }
+
+    fn confirm<'a>(&'a self, workspace: Workspace, progress: JoinProgress) -> BoxFuture<'a, Result<bool, ServiceError>> {
+        Box::pin(fetch::confirm(workspace, progress))
+    }
+
+    fn sync_now<'a>(&'a self, workspace: Workspace, target: Option<Target>) -> BoxFuture<'a, Result<DeviceStatus, ServiceError>> {
+        Box::pin(async move {
+            let asked = self.ask(|answer| HubCommand::SyncNow { workspace: workspace.id(), target, answer }).await?;
+            asked.map_err(|()| ServiceError::new(ErrorCode::Unavailable, "this workspace is being joined; there is nothing to sync yet"))
+        })
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<NetworkStatus, ServiceError>> {
+        Box::pin(status::snapshot(self))
+    }
+
+    fn add_peer(&self, address: String) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(async move {
+            let (device, address) = addresses::parse(&address)?;
+            self.ask(|answer| HubCommand::AddPeer { device, address, answer }).await
+        })
+    }
+
+    fn remove_peer(&self, address: String) -> BoxFuture<'_, Result<(), ServiceError>> {
+        Box::pin(async move {
+            let (device, address) = addresses::parse(&address)?;
+            if !self.net.forget(device, address.clone()).await {
+                return Err(ServiceError::new(ErrorCode::NotFound, format!("{address} was not added as a peer's address")));
+            }
+            self.net.disconnect(device, "by_hand", false).await;
+            Ok(())
+        })
+    }
+
+    fn stop(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // When the hub has ended already there is nothing to end.
+            self.ask(HubCommand::Stop).await.unwrap_or_default();
+            self.net.stop().await;
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! Bringing a workspace's membership to a device that is joining, and waiting until somebody confirms what this device holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use nodespace_protocol::ids::DeviceId;
+use nodespace_protocol::session::Credential;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::hub::HubCommand;
+use super::{Peers, addresses};
+use crate::engine::{DeviceReplica, JoinProgress, Joining, Workspace};
+use crate::model::{ErrorCode, Progress, ServiceError};
+
+/// How long a member is looked for.
+const FETCH_TIME: Duration = Duration::from_secs(60);
+/// How long nothing may come in before waiting for a confirmation is given up.
+const QUIET_TIME: Duration = Duration::from_secs(20);
+/// Refusals that wait to be heard.
+const REFUSALS_MAX: usize = 16;
+
+/// See [`Network::fetch_membership`](crate::engine::Network::fetch_membership).
+pub(super) async fn membership(peers: &Peers, workspace: Workspace, joining: Joining, progress: JoinProgress) -> Result<(), ServiceError> {
+    let hosts = hosts(&joining);
+    let (refusals, mut refused) = mpsc::channel(REFUSALS_MAX);
+    let whom: BTreeSet<DeviceId> = hosts.keys().copied().collect();
+    let command = HubCommand::Join { workspace: workspace.id(), joining: Box::new(joining.clone()), hosts, refusals };
+    peers.commands.send(command).await.map_err(|_| ServiceError::stopping())?;
+    let mut news = workspace.feed().watch();
+    let mut reasons: BTreeMap<DeviceId, String> = BTreeMap::new();
+    let deadline = Instant::now() + FETCH_TIME;
+    loop {
+        let credential = joining.clone();
+        let look = move |replica: &DeviceReplica| (credential.has_arrived(replica.membership()), replica.counts().ops);
+        let (arrived, ops) = workspace.read(look).await?;
+        if arrived {
+            return Ok(());
+        }
+        if ops > 0 {
+            progress(Progress { step: "receiving".to_owned(), done: ops, total: None });
+        }
+        tokio::select! {
+            changed = news.changed() => changed.map_err(|_| ServiceError::stopping())?,
+            Some((device, reason)) = refused.recv() => {
+                reasons.insert(device, reason);
+                // When everybody whom the ticket names has said no, waiting is in vain.
+                if reasons.keys().copied().collect::<BTreeSet<_>>() == whom {
+                    return Err(ServiceError::new(ErrorCode::Forbidden, told(&reasons)));
+                }
+            }
+            () = tokio::time::sleep_until(deadline) => return Err(ServiceError::new(ErrorCode::Unavailable, unreachable(&joining, &reasons))),
+        }
+    }
+}
+
+/// The devices that a ticket names, with their addresses. A second device knows nobody but whom the ticket names either.
+fn hosts(joining: &Joining) -> BTreeMap<DeviceId, Vec<crate::net::Multiaddr>> {
+    let mut hosts: BTreeMap<DeviceId, Vec<_>> = BTreeMap::new();
+    for (device, address) in joining.addresses.iter().filter_map(|text| addresses::parse(text).ok()) {
+        hosts.entry(device).or_default().push(address);
+    }
+    hosts
+}
+
+fn told(reasons: &BTreeMap<DeviceId, String>) -> String {
+    let each: Vec<String> = reasons.iter().map(|(device, reason)| format!("device {} says: {reason}", device.short())).collect();
+    each.join("; ")
+}
+
+fn unreachable(joining: &Joining, reasons: &BTreeMap<DeviceId, String>) -> String {
+    let kind = if matches!(joining.credential, Credential::Join { .. }) { "member" } else { "device of yours" };
+    let said = if reasons.is_empty() { String::new() } else { format!(" ({})", told(reasons)) };
+    let tried = if joining.addresses.is_empty() { "the ticket names no address".to_owned() } else { joining.addresses.join(", ") };
+    format!(
+        "no {kind} could be reached in {} s: {tried}{said}; is the device that made the ticket running, and on this network?",
+        FETCH_TIME.as_secs()
+    )
+}
+
+/// See [`Network::confirm`](crate::engine::Network::confirm).
+pub(super) async fn confirm(workspace: Workspace, progress: JoinProgress) -> Result<bool, ServiceError> {
+    let mut status = workspace.watch_sync_status();
+    let mut news = workspace.feed().watch();
+    let mut quiet = Instant::now() + QUIET_TIME;
+    loop {
+        let held = workspace.read(|replica| u64::from(replica.durable_ops())).await?;
+        {
+            let status = status.borrow_and_update();
+            // What is held now, not what was held when it was said.
+            if status.operations == held && status.targets.iter().any(|target| target.state == crate::sync::status::TargetState::Synced) {
+                return Ok(true);
+            }
+            let total = status.targets.iter().map(|target| target.received.total).max().filter(|total| *total > 0);
+            progress(Progress { step: "receiving".to_owned(), done: held, total });
+        }
+        tokio::select! {
+            changed = status.changed() => changed.map_err(|_| ServiceError::stopping())?,
+            changed = news.changed() => {
+                changed.map_err(|_| ServiceError::stopping())?;
+                quiet = Instant::now() + QUIET_TIME;
+            }
+            () = tokio::time::sleep_until(quiet) => return Ok(false),
+        }
+    }
+}

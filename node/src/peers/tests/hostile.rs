@@ -1,0 +1,137 @@
+//! Peers that mean no good: each is refused with a reason and a counter, and nobody else is disturbed.
+
+use std::time::Duration;
+
+use futures::io::AsyncWriteExt as _;
+use nodespace_protocol::crypto::KeyPair;
+use nodespace_protocol::session::message::FRAME_BYTES_MAX;
+use nodespace_protocol::session::{Message, Role, Session, SessionConfig};
+
+use super::company::{Somebody, agree, company};
+use crate::net::address::Source;
+use crate::net::admission::Roll;
+use crate::net::frames::{read_frame, write_frame};
+use crate::net::{NetEvent, NetEvents, NetHandle, NetOptions, SYNC_PROTOCOL, Stream, start};
+
+/// Somebody with a network and nothing else.
+struct Stranger {
+    net: NetHandle,
+    events: NetEvents,
+}
+
+impl Stranger {
+    async fn at(victim: &Somebody, seed: u8) -> Self {
+        let net = NetOptions {
+            key: KeyPair::from_seed(&[seed; 32]),
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            announce: Vec::new(),
+            peers: Vec::new(),
+            carriers: Vec::new(),
+            mdns: false,
+            explicit_only: false,
+            connections_max: 16,
+            book: None,
+            seed: seed.into(),
+        };
+        let metrics = crate::net::NetMetrics::new(&mut prometheus_client::registry::Registry::default());
+        let (net, events) = start(net, metrics).unwrap();
+        net.set_roll(Roll { hosts: [victim.id()].into(), has_workspace: true, ..Roll::default() }).await;
+        net.learn(victim.id(), vec![victim.listening().await], Source::Explicit, true).await;
+        Self { net, events }
+    }
+
+    /// A stream to the victim.
+    async fn stream(&mut self, victim: &Somebody) -> Stream {
+        let connected = async {
+            while let Some(event) = self.events.next().await {
+                if matches!(event, NetEvent::Connected { .. }) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), connected).await.unwrap();
+        self.net.open(victim.id(), SYNC_PROTOCOL).await.unwrap()
+    }
+}
+
+/// The victim still works with its friend.
+async fn undisturbed(all: &[Somebody], id: &str) {
+    all[1].write(id, "undisturbed").await;
+    all[0].sees(id, "undisturbed").await;
+    agree(all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_huge_frames_and_other_workspaces_are_refused() {
+    let all = company(1).await;
+    let mut garbage = Stranger::at(&all[0], 21).await;
+    let mut stream = garbage.stream(&all[0]).await;
+    write_frame(&mut stream, &[0xff; 100]).await.unwrap();
+    all[0].refused("malformed_hello").await;
+
+    let mut huge = Stranger::at(&all[0], 22).await;
+    let mut stream = huge.stream(&all[0]).await;
+    stream.write_all(&u32::try_from(FRAME_BYTES_MAX + 1).unwrap().to_be_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
+    assert!(read_frame(&mut stream, 100).await.is_err(), "it is dropped");
+
+    let mut other = Stranger::at(&all[0], 23).await;
+    let mut stream = other.stream(&all[0]).await;
+    let hello = Message::Hello { versions: (1, 1), attachments: true, boot_nonce: 1, salt: [2; 16], tag: [3; 16] };
+    write_frame(&mut stream, &hello.encode()).await.unwrap();
+    let answer = Message::decode(&read_frame(&mut stream, 1_000).await.unwrap()).unwrap();
+    assert!(matches!(answer, Message::Bye { .. }), "it is told, and told nothing else: {answer:?}");
+    all[0].refused("stranger").await;
+    undisturbed(&all, "a").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_turned_away_is_not_let_in_again_at_once() {
+    let all = company(1).await;
+    let mut stranger = Stranger::at(&all[0], 31).await;
+    let mut stream = stranger.stream(&all[0]).await;
+    write_frame(&mut stream, b"nonsense").await.unwrap();
+    // It dials again by itself: its address book says that the victim is wanted.
+    all[0].refused("turned_away").await;
+    undisturbed(&all, "b").await;
+}
+
+/// Says hello as a member, and then the same thing over and over.
+async fn flood(member: &Somebody, victim: &Somebody) {
+    let Ok(mut stream) = member.peers.net().open(victim.id(), SYNC_PROTOCOL).await else { return };
+    let (config, now, peer) = (SessionConfig::member(77, [4; 16]), member.device.clock().now(), victim.id());
+    let hello = member
+        .workspace()
+        .write(None, move |replica, _| {
+            let mut session = Session::new(Role::Initiator, peer, config, now);
+            session.start(replica, now).unwrap();
+            Ok(session.poll_frame(replica).unwrap().unwrap())
+        })
+        .await
+        .unwrap();
+    let done = Message::Done { frontier: [1; 32] }.encode();
+    let said = async {
+        write_frame(&mut stream, &hello).await?;
+        for _ in 0..10_000 {
+            write_frame(&mut stream, &done).await?;
+        }
+        Ok::<_, crate::net::frames::FrameError>(())
+    };
+    // Dropped, or not read any more: either will do.
+    tokio::time::timeout(Duration::from_secs(3), said).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_floods_is_dropped_and_taken_again() {
+    let all = company(1).await;
+    agree(&all).await;
+    // Its honest half opens a stream as well and may get in before the flood is noticed.
+    for _ in 0..30 {
+        flood(&all[1], &all[0]).await;
+        if all[0].has_refused("protocol_broken").await {
+            break;
+        }
+    }
+    all[0].refused("protocol_broken").await;
+    undisturbed(&all, "c").await;
+}

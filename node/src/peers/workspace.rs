@@ -1,0 +1,325 @@
+//! `WorkspaceSync`: drives the machines of [`crate::sync`] for one workspace, over the network.
+//!
+//! One task. It hears of connections, sessions, gossip and requests; asks the machines what to do; does it; and publishes how it stands.
+//! "Synced" is said only of a peer that confirmed the digest of what is held here at that moment (invariant I8): what is held is read anew
+//! before a confirmation is noted.
+
+mod attempts;
+mod facts;
+mod gossiping;
+mod recovering;
+mod sessions;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nodespace_protocol::ids::{DeviceId, NodeId, WorkspaceId};
+use nodespace_protocol::replica::PendingBuffer;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::gossip::Channel;
+use super::hub::Told;
+use super::session::{End, Listener, Note, SessionHandle};
+use super::traffic::Traffic;
+use super::{GossipUse, PeersOptions};
+use crate::engine::{Clock, Joining, Position, Workspace};
+use crate::model::ServiceError;
+use crate::net::{GossipMessage, NetHandle, OpenError, Stream};
+use crate::sync::status::StatusInput;
+use crate::sync::{AttemptId, DeviceStatus, OrchestratorInput, StatusBoard, SyncMonitor, SyncOrchestrator, SyncRecovery, Target};
+use facts::Facts;
+use sessions::Live;
+use waiting::Waiter;
+
+/// Inputs that wait. Sessions wait to be let in; gossip and streams beyond it are dropped.
+const INPUTS_MAX: usize = 1_024;
+/// How often the status is published at most, in milliseconds.
+const PUBLISH_MS: u64 = 25;
+
+/// What happens.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A first connection to a device stands.
+    Connected(DeviceId),
+    /// The last connection to it is gone.
+    Disconnected(DeviceId),
+    /// A peer opened a stream, and its hello is for this workspace.
+    Incoming { device: DeviceId, stream: Stream, hello: Vec<u8> },
+    /// A stream that we wanted to open.
+    Opened { device: DeviceId, opened: Result<Stream, OpenError> },
+    /// A session tells.
+    Note { device: DeviceId, serial: u64, note: Note },
+    /// A session is over.
+    Ended { device: DeviceId, serial: u64, end: End },
+    /// An operation came by gossip.
+    Gossip(GossipMessage),
+    /// An operation that came by gossip could not be taken before others.
+    Gap(DeviceId),
+    /// Somebody wants to sync now.
+    SyncNow { target: Option<Target>, answer: oneshot::Sender<Result<DeviceStatus, ()>> },
+    /// This workspace is being joined by this; the answer tells who turned us away, and why.
+    Join { joining: Box<Joining>, hosts: BTreeSet<DeviceId>, refusals: mpsc::Sender<(DeviceId, String)> },
+    /// A step on a node that was set aside is over.
+    Node { node: NodeId, outcome: Result<(), crate::sync::SyncFailure> },
+    /// Say goodbye and end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// Sends inputs. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Inbox {
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Inbox {
+    /// Waits for room. What comes after the end is for nobody.
+    pub(super) async fn send(&self, input: Input) {
+        self.inputs.send(input).await.ok();
+    }
+
+    /// Answers whether there was room.
+    pub(super) fn try_send(&self, input: Input) -> bool {
+        self.inputs.try_send(input).is_ok()
+    }
+}
+
+/// A session's ear.
+#[derive(Clone, Debug)]
+struct Ear {
+    inbox: Inbox,
+    device: DeviceId,
+    serial: u64,
+}
+
+impl Listener for Ear {
+    async fn note(&self, note: Note) {
+        self.inbox.send(Input::Note { device: self.device, serial: self.serial, note }).await;
+    }
+
+    async fn ended(&self, end: End) {
+        self.inbox.send(Input::Ended { device: self.device, serial: self.serial, end }).await;
+    }
+}
+
+/// What a workspace's sync is started with.
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) workspace: Workspace,
+    pub(super) own: DeviceId,
+    pub(super) clock: Clock,
+    pub(super) net: NetHandle,
+    pub(super) traffic: Traffic,
+    pub(super) monitor: SyncMonitor,
+    pub(super) options: PeersOptions,
+    pub(super) boot_nonce: u64,
+    pub(super) seed: u64,
+    /// Who is connected already.
+    pub(super) connected: BTreeSet<DeviceId>,
+    /// Where changes of membership are told.
+    pub(super) hub: mpsc::UnboundedSender<Told>,
+}
+
+/// A join that is under way.
+#[derive(Debug)]
+struct Join {
+    joining: Joining,
+    hosts: BTreeSet<DeviceId>,
+    refusals: mpsc::Sender<(DeviceId, String)>,
+}
+
+/// Syncs one workspace.
+pub(super) struct WorkspaceSync {
+    setup: Setup,
+    start: Instant,
+    inbox: Inbox,
+    facts: Facts,
+    channel: Option<Channel>,
+    /// Operations of the store up to which own ones have been looked at for gossip.
+    gossiped: u32,
+    pending: Arc<Mutex<PendingBuffer>>,
+    orchestrator: SyncOrchestrator,
+    recovery: SyncRecovery,
+    board: StatusBoard,
+    sessions: BTreeMap<DeviceId, Live>,
+    /// Streams that are being opened.
+    opening: BTreeSet<DeviceId>,
+    /// Until when a peer is to open the stream, before we do.
+    expected: BTreeMap<DeviceId, u64>,
+    /// Until when no stream of a peer is taken, because it broke the protocol.
+    penalties: BTreeMap<DeviceId, u64>,
+    attempts: BTreeMap<AttemptId, (Target, u64)>,
+    waiters: Vec<Waiter>,
+    join: Option<Join>,
+    serial: u64,
+    published: u64,
+    unpublished: bool,
+}
+
+/// Starts syncing a workspace.
+pub(super) fn start(setup: Setup) -> Inbox {
+    let (inputs, queue) = mpsc::channel(INPUTS_MAX);
+    let inbox = Inbox { inputs };
+    let news = setup.workspace.feed().watch();
+    let sync = WorkspaceSync {
+        start: Instant::now(),
+        inbox: inbox.clone(),
+        facts: Facts::default(),
+        channel: None,
+        gossiped: 0,
+        pending: Arc::default(),
+        orchestrator: SyncOrchestrator::new(setup.seed, 0).every_ms(setup.options.interval_ms),
+        recovery: SyncRecovery::new(setup.seed.rotate_left(32), 0),
+        board: StatusBoard::new([0; 32], 0),
+        sessions: BTreeMap::new(),
+        opening: BTreeSet::new(),
+        expected: BTreeMap::new(),
+        penalties: BTreeMap::new(),
+        attempts: BTreeMap::new(),
+        waiters: Vec::new(),
+        join: None,
+        serial: 0,
+        published: 0,
+        unpublished: true,
+        setup,
+    };
+    tokio::spawn(sync.run(queue, news));
+    inbox
+}
+
+impl WorkspaceSync {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut news: watch::Receiver<Position>) {
+        if self.refresh().await.is_err() {
+            return;
+        }
+        self.gossiped = self.facts.ops;
+        loop {
+            self.act();
+            self.publish();
+            let wake = self.until_next();
+            let outcome = tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(Input::Stop(answer)) => return self.stop(answer, &mut inputs).await,
+                    Some(input) => self.on_input(input).await,
+                    None => return,
+                },
+                changed = news.changed() => match changed {
+                    Ok(()) => self.on_news().await,
+                    Err(_) => return,
+                },
+                () = tokio::time::sleep(wake) => {
+                    self.on_timeout();
+                    Ok(())
+                }
+            };
+            // The writer has stopped: so does this.
+            if outcome.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn id(&self) -> WorkspaceId {
+        self.setup.workspace.id()
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn on_input(&mut self, input: Input) -> Result<(), ServiceError> {
+        match input {
+            Input::Connected(device) => self.on_connected(device),
+            Input::Disconnected(device) => self.on_disconnected(&device),
+            Input::Incoming { device, stream, hello } => self.on_incoming(device, stream, hello),
+            Input::Opened { device, opened } => self.on_opened(device, opened),
+            Input::Note { device, serial, note } => self.on_note(device, serial, note).await?,
+            Input::Ended { device, serial, end } => self.on_ended(device, serial, end),
+            Input::Gossip(message) => self.on_gossip(message),
+            Input::Gap(device) => self.orchestrate(OrchestratorInput::GapSeen(Target::peer(device))),
+            Input::SyncNow { target, answer } => self.on_sync_now(target, answer).await,
+            Input::Join { joining, hosts, refusals } => self.on_join(*joining, hosts, refusals),
+            Input::Node { node, outcome } => self.on_node(node, outcome),
+            Input::Stop(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Something was committed.
+    async fn on_news(&mut self) -> Result<(), ServiceError> {
+        self.refresh().await?;
+        self.gossip_news().await
+    }
+
+    fn on_timeout(&mut self) {
+        let now = self.now();
+        self.orchestrate(OrchestratorInput::Wall { wall_ms: self.setup.clock.now_ms() });
+        self.orchestrator.handle_timeout(now);
+        self.recovery.handle_timeout(now);
+        self.open_expected(now);
+        self.penalties.retain(|_, until| *until > now);
+        self.give_up_waiting(now);
+    }
+
+    fn until_next(&self) -> Duration {
+        let publish = self.unpublished.then_some(self.published + PUBLISH_MS);
+        let waiters = self.waiters.iter().map(|waiter| waiter.deadline()).min();
+        let expected = self.expected.values().copied().min();
+        let machines = [self.orchestrator.next_timeout(), self.recovery.next_timeout(), publish, waiters, expected];
+        let at = machines.into_iter().flatten().min().unwrap_or(u64::MAX);
+        // At least now and then, so that a machine that slept is noticed.
+        Duration::from_millis(at.saturating_sub(self.now()).min(10_000))
+    }
+
+    /// Tells people and operators how it stands, not too often.
+    fn publish(&mut self) {
+        let now = self.now();
+        self.unpublished = true;
+        if now < self.published + PUBLISH_MS && self.published > 0 {
+            return;
+        }
+        self.unpublished = false;
+        self.published = now.max(1);
+        if let Some(status) = self.board.poll_change() {
+            self.setup.monitor.set_status(&status);
+            self.setup.workspace.publish_sync_status(status);
+        }
+    }
+
+    fn tell_board(&mut self, input: StatusInput) {
+        self.board.handle(input);
+        self.unpublished = true;
+    }
+
+    fn wants_gossip(&self) -> bool {
+        let others = self.facts.members.iter().filter(|device| **device != self.setup.own);
+        self.setup.options.gossip == GossipUse::Always || others.count() > self.sessions.len()
+    }
+
+    /// Says goodbye to everybody.
+    async fn stop(mut self, answer: oneshot::Sender<()>, inputs: &mut mpsc::Receiver<Input>) {
+        for live in self.sessions.values() {
+            live.handle.order(super::session::Order::Close);
+        }
+        let gone = async {
+            while !self.sessions.is_empty()
+                && let Some(input) = inputs.recv().await
+            {
+                if let Input::Ended { device, serial, .. } = input
+                    && self.sessions.get(&device).is_some_and(|live| live.serial == serial)
+                {
+                    self.sessions.remove(&device);
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(2), gone).await.ok();
+        // Whoever asked may have gone.
+        answer.send(()).ok();
+    }
+}
+
+/// A session that is no more needed, by name.
+fn close(handle: &SessionHandle) {
+    handle.order(super::session::Order::Close);
+}

@@ -1,0 +1,187 @@
+//! What the orchestrator asks for, and how attempts end.
+
+use nodespace_protocol::ids::DeviceId;
+use nodespace_protocol::session::{SessionEvent, SyncState};
+
+use super::super::session::{Note, Order};
+use super::WorkspaceSync;
+use crate::model::ServiceError;
+use crate::sync::orchestrator::SyncResult;
+use crate::sync::status::StatusInput;
+use crate::sync::{AttemptId, OrchestratorInput, OrchestratorOutput, RecoveryInput, SyncCounts, SyncFailure, Target};
+
+impl WorkspaceSync {
+    pub(super) fn orchestrate(&mut self, input: OrchestratorInput) {
+        let now = self.now();
+        self.orchestrator.handle(input, now);
+    }
+
+    /// Does what the machines ask for.
+    pub(super) fn act(&mut self) {
+        while let Some(output) = self.orchestrator.poll_output() {
+            match output {
+                OrchestratorOutput::Start { target: Target::Peer { device }, attempt, triggers } => {
+                    self.attempt(device, attempt, &triggers)
+                }
+                OrchestratorOutput::Start { target: Target::Relay, attempt, .. } => {
+                    // No relay is a target of this driver.
+                    let result = SyncResult::Failed(SyncFailure::Unreachable);
+                    self.orchestrate(OrchestratorInput::Finished { attempt, result });
+                }
+                OrchestratorOutput::Abort { target, attempt, failure } => self.abort(target, attempt, failure),
+                OrchestratorOutput::Skipped { reason, .. } => self.setup.monitor.record_skip(reason),
+            }
+        }
+        while let Some(action) = self.recovery.poll_output() {
+            self.recover(action);
+        }
+    }
+
+    /// An attempt stalled, or its target is gone: the session with it is of no use.
+    fn abort(&mut self, target: Target, attempt: AttemptId, failure: Option<SyncFailure>) {
+        self.attempts.remove(&attempt);
+        if let Target::Peer { device } = target
+            && let Some(live) = self.sessions.get_mut(&device)
+        {
+            live.attempt = None;
+            live.handle.order(Order::Close);
+        }
+        if let Some(failure) = failure {
+            self.failed(target, failure);
+        }
+    }
+
+    /// A session tells.
+    pub(super) async fn on_note(&mut self, device: DeviceId, serial: u64, note: Note) -> Result<(), ServiceError> {
+        let target = Target::peer(device);
+        let Some(live) = self.sessions.get_mut(&device).filter(|live| live.serial == serial) else { return Ok(()) };
+        live.status = Some(note.status);
+        let newly_admitted = !live.admitted && !matches!(note.status.state, SyncState::Greeting | SyncState::Ended);
+        live.admitted |= newly_admitted;
+        if let Some(attempt) = live.attempt {
+            self.orchestrate(OrchestratorInput::Progress(attempt));
+        }
+        if newly_admitted {
+            self.setup.net.vouched(device).await;
+            if self.join.is_some() {
+                self.tell_board(StatusInput::Reachable(target));
+            }
+        }
+        let mut confirmed = None;
+        for event in note.events {
+            confirmed = self.on_event(device, event).await.or(confirmed);
+        }
+        if confirmed.is_some() || note.status.state == SyncState::Synced {
+            self.refresh().await?;
+        }
+        let now_ms = self.now();
+        self.tell_board(StatusInput::Session { target, status: note.status, now_ms });
+        if let Some(digest) = confirmed {
+            self.tell_board(StatusInput::Confirmed { target, digest, wall_ms: self.setup.clock.now_ms() });
+        }
+        // A confirmation that was given before an attempt began ends it only when the peer has said something since.
+        if note.heard && note.status.state == SyncState::Synced {
+            self.on_synced(device).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers the digest that the peer confirmed, if it did.
+    async fn on_event(&mut self, device: DeviceId, event: SessionEvent) -> Option<[u8; 32]> {
+        let peer = device.short();
+        let workspace = self.id().short();
+        match event {
+            SessionEvent::Admitted { boot_nonce } => self.setup.net.booted(device, boot_nonce).await,
+            SessionEvent::Synced { frontier } => return Some(frontier),
+            SessionEvent::Diverged => {
+                tracing::error!(%peer, %workspace, "both hold the same operations and show another state: a fault in one of the programs");
+                self.fail(Target::peer(device), SyncFailure::DataCorruption { node: None });
+            }
+            SessionEvent::ForkFound(log) => {
+                let own = log.device == self.setup.own;
+                tracing::error!(%workspace, author = %log.device.short(), own, "a device has signed two operations at one place: its log is forked; its owner should remove it and join again with a new home");
+                self.setup.net.metrics().refused("forked_log");
+            }
+            SessionEvent::OwnLogBehind => {
+                tracing::warn!(%peer, %workspace, "a peer holds more of this device's own log than this device: it is fetched before anything is written");
+            }
+            SessionEvent::Refused(refusal) => {
+                tracing::warn!(%peer, %workspace, ?refusal, "operations were refused");
+                self.setup.net.metrics().refused("operations");
+            }
+            SessionEvent::Ended { code, reason } => tracing::debug!(%peer, %workspace, ?code, reason, "goodbye"),
+            SessionEvent::Planned { .. } | SessionEvent::Received { .. } => {}
+        }
+        None
+    }
+
+    /// A peer has confirmed what is held here.
+    async fn on_synced(&mut self, device: DeviceId) -> Result<(), ServiceError> {
+        let target = Target::peer(device);
+        let waiting = self.waiting_nodes().await?;
+        let aside = self.recovery.aside();
+        for node in aside.difference(&waiting) {
+            self.recovery.handle(RecoveryInput::Settled(node.clone()), self.now());
+        }
+        let unsettled: std::collections::BTreeSet<_> = waiting.difference(&aside).cloned().collect();
+        if !unsettled.is_empty() {
+            self.fail(target, SyncFailure::ConflictResolutionFailed { nodes: unsettled });
+            return Ok(());
+        }
+        let bytes = self.setup.traffic.of(device).both();
+        let Some(live) = self.sessions.get_mut(&device) else { return Ok(()) };
+        let finished = live.attempt.take();
+        let (sent, received, sent_bytes, received_bytes) = live.baseline;
+        let status = live.status.map_or((0, 0), |status| (status.sent_ops, status.received_ops));
+        let counts = SyncCounts {
+            sent: status.0.saturating_sub(sent),
+            received: status.1.saturating_sub(received),
+            conflicts: 0,
+            sent_bytes: bytes.0.saturating_sub(sent_bytes),
+            received_bytes: bytes.1.saturating_sub(received_bytes),
+        };
+        live.baseline = (status.0, status.1, bytes.0, bytes.1);
+        match finished.and_then(|attempt| Some((attempt, self.attempts.remove(&attempt)?))) {
+            Some((attempt, (_, since))) => {
+                let result = SyncResult::Success(counts);
+                self.setup.monitor.record_sync(target.kind(), &result, self.now().saturating_sub(since));
+                self.orchestrate(OrchestratorInput::Finished { attempt, result });
+            }
+            None => {
+                self.setup.monitor.record_live(&counts);
+                self.orchestrate(OrchestratorInput::Synced(target));
+            }
+        }
+        let now = self.now();
+        self.recovery.handle(RecoveryInput::Succeeded(target), now);
+        self.finish_waiting(target);
+        Ok(())
+    }
+
+    /// Whatever ran with a target has failed.
+    pub(super) fn fail(&mut self, target: Target, failure: SyncFailure) {
+        let attempt = self.attempts.iter().find(|(_, (other, _))| *other == target).map(|(attempt, (_, since))| (*attempt, *since));
+        if let Some((attempt, since)) = attempt {
+            self.attempts.remove(&attempt);
+            if let Target::Peer { device } = target
+                && let Some(live) = self.sessions.get_mut(&device)
+            {
+                live.attempt = None;
+            }
+            let result = SyncResult::Failed(failure.clone());
+            self.setup.monitor.record_sync(target.kind(), &result, self.now().saturating_sub(since));
+            self.orchestrate(OrchestratorInput::Finished { attempt, result });
+        } else if failure == SyncFailure::Unreachable {
+            // A session that had nothing to do was lost with its connection: no failure of a sync.
+            return;
+        }
+        self.failed(target, failure);
+    }
+
+    fn failed(&mut self, target: Target, failure: SyncFailure) {
+        let now = self.now();
+        self.tell_board(StatusInput::Failed { target, failure: failure.clone() });
+        self.recovery.handle(RecoveryInput::Failed { target, failure }, now);
+        self.finish_waiting(target);
+    }
+}

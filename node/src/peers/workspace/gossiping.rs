@@ -1,0 +1,90 @@
+//! Gossip: own operations as they become durable, those of others as they come.
+
+use nodespace_protocol::ids::DeviceId;
+use nodespace_protocol::op::Segment;
+use nodespace_protocol::replica::PendingBuffer;
+use nodespace_protocol::store::{OpIndex, Store as _, StoreError};
+
+use super::super::gossip::Channel;
+use super::{Input, WorkspaceSync};
+use crate::engine::DeviceReplica;
+use crate::model::ServiceError;
+use crate::net::{GossipMessage, Verdict};
+
+/// Operations that are gossiped of one commit. More at once are a bulk, for which gossip is the wrong way.
+const OPS_AT_ONCE_MAX: u32 = 32;
+
+impl WorkspaceSync {
+    /// Gossips what this device has written since it was last asked, if that is of use.
+    pub(super) async fn gossip_news(&mut self) -> Result<(), ServiceError> {
+        let (from, through) = (self.gossiped, self.facts.ops);
+        self.gossiped = through;
+        if from >= through || through - from > OPS_AT_ONCE_MAX || !self.wants_gossip() {
+            return Ok(());
+        }
+        let Some(channel) = self.channel.clone() else { return Ok(()) };
+        let own = self.setup.own;
+        let sealed = self.setup.workspace.read(move |replica| seal_own(replica, &channel, own, from..through)).await?;
+        let sealed = sealed.map_err(|error| ServiceError::of_store(&error))?;
+        let Some(topic) = self.channel.as_ref().map(|channel| channel.topic().to_owned()) else { return Ok(()) };
+        for message in sealed {
+            self.setup.net.publish(topic.clone(), message);
+        }
+        Ok(())
+    }
+
+    /// Takes an operation that came by gossip, beside this task and the swarm's.
+    pub(super) fn on_gossip(&self, message: GossipMessage) {
+        let Some(channel) = self.channel.clone() else { return };
+        let (net, workspace, inbox) = (self.setup.net.clone(), self.setup.workspace.clone(), self.inbox.clone());
+        let pending = std::sync::Arc::clone(&self.pending);
+        tokio::spawn(async move {
+            let from = message.from;
+            let verdict = match channel.open(&message.data) {
+                Err(error) => {
+                    tracing::debug!(device = %from.short(), %error, "gossip of no worth");
+                    Verdict::Reject
+                }
+                Ok(segment) => {
+                    let job = move |replica: &mut DeviceReplica, now| {
+                        let mut pending = pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        take(replica, &mut pending, from, segment, now).map_err(|error| ServiceError::of_store(&error))
+                    };
+                    workspace.write(None, job).await.unwrap_or(Verdict::Ignore)
+                }
+            };
+            if verdict == Verdict::Ignore {
+                // What it builds on is missing here: the next comparison brings it.
+                inbox.try_send(Input::Gap(from));
+            }
+            net.judge(message, verdict).await;
+        });
+    }
+}
+
+fn seal_own(replica: &DeviceReplica, channel: &Channel, own: DeviceId, range: std::ops::Range<u32>) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut sealed = Vec::new();
+    for index in range {
+        let op = replica.store().op(OpIndex(index))?;
+        if op.header.log.device != own {
+            continue;
+        }
+        sealed.extend(replica.gossip(&op.hash)?.and_then(|segment| channel.seal(&segment)));
+    }
+    Ok(sealed)
+}
+
+fn take(
+    replica: &mut DeviceReplica,
+    pending: &mut PendingBuffer,
+    from: DeviceId,
+    segment: Segment,
+    now: nodespace_protocol::clock::Timestamp,
+) -> Result<Verdict, StoreError> {
+    let received = pending.receive(replica, from, segment, now)?;
+    Ok(match (received.refused.is_empty(), received.missing.is_some()) {
+        (false, _) => Verdict::Reject,
+        (true, true) => Verdict::Ignore,
+        (true, false) => Verdict::Accept,
+    })
+}

@@ -1,0 +1,256 @@
+//! Sessions: who opens the stream, which one stays, and what their ends mean.
+//!
+//! One stream a workspace and peer. The device with the lower id opens it; the other one waits a moment and opens it then, in case the
+//! first does not know it as a member. When both did, the one of the lower stays.
+
+use nodespace_protocol::ids::DeviceId;
+use nodespace_protocol::session::{ByeCode, Role, Session, SessionConfig, SyncState, SyncStatus};
+
+use super::super::session::{self, End, Order, Parts, SessionHandle};
+use super::{Ear, Input, WorkspaceSync, close};
+use crate::net::{OpenError, SYNC_PROTOCOL, Stream};
+use crate::sync::orchestrator::Trigger;
+use crate::sync::status::StatusInput;
+use crate::sync::{AttemptId, OrchestratorInput, SyncFailure, Target};
+
+/// How long the device with the higher id waits for the other one to open the stream, in milliseconds.
+const EXPECT_MS: u64 = 1_500;
+/// How long no stream is taken of a peer that broke the protocol, in milliseconds.
+const PENALTY_MS: u64 = 10_000;
+/// Sessions at one time; further peers are reached by gossip, and when there is room.
+const SESSIONS_MAX: usize = 256;
+
+/// A session that runs.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) serial: u64,
+    pub(super) handle: SessionHandle,
+    pub(super) role: Role,
+    pub(super) status: Option<SyncStatus>,
+    /// The attempt that waits for it.
+    pub(super) attempt: Option<AttemptId>,
+    /// Counts as of the attempt's beginning: sent and received operations, sent and received bytes.
+    pub(super) baseline: (u64, u64, u64, u64),
+    /// The peer has shown that it belongs.
+    pub(super) admitted: bool,
+}
+
+impl WorkspaceSync {
+    /// Whether a device is synced with: a member, or a host while this workspace is being joined.
+    fn is_partner(&self, device: &DeviceId) -> bool {
+        let host = || self.join.as_ref().is_some_and(|join| join.hosts.contains(device));
+        *device != self.setup.own && (self.facts.members.contains(device) || host())
+    }
+
+    pub(super) fn on_connected(&mut self, device: DeviceId) {
+        self.setup.connected.insert(device);
+        if self.is_partner(&device) {
+            self.reachable(device);
+        }
+    }
+
+    pub(super) fn reachable(&mut self, device: DeviceId) {
+        let target = Target::peer(device);
+        self.tell_board(StatusInput::Reachable(target));
+        self.orchestrate(OrchestratorInput::Reachable(target));
+        self.expect_of_waiters(target);
+    }
+
+    pub(super) fn on_disconnected(&mut self, device: &DeviceId) {
+        self.setup.connected.remove(device);
+        self.expected.remove(device);
+        let target = Target::peer(*device);
+        self.orchestrate(OrchestratorInput::Unreachable(target));
+        self.tell_board(StatusInput::Unreachable(target));
+        // A session that runs hears of it from its stream.
+    }
+
+    /// An attempt is to be made.
+    pub(super) fn attempt(&mut self, device: DeviceId, attempt: AttemptId, triggers: &std::collections::BTreeSet<Trigger>) {
+        let now = self.now();
+        self.attempts.insert(attempt, (Target::peer(device), now));
+        let bytes = self.setup.traffic.of(device).both();
+        if let Some(live) = self.sessions.get_mut(&device) {
+            live.begin(attempt, bytes);
+            // A session that has just begun compares by itself.
+            if live.admitted || !triggers.contains(&Trigger::Connect) {
+                live.handle.order(Order::Compare);
+            }
+            return;
+        }
+        let join = self.join.as_ref().is_some_and(|join| join.hosts.contains(&device));
+        if self.setup.own < device || join || !self.facts.has_genesis {
+            self.open(device);
+        } else {
+            self.expected.insert(device, now + EXPECT_MS);
+        }
+    }
+
+    /// Opens the streams that nobody else has opened.
+    pub(super) fn open_expected(&mut self, now: u64) {
+        let due: Vec<DeviceId> = self.expected.extract_if(.., |_, at| *at <= now).map(|(device, _)| device).collect();
+        due.into_iter().for_each(|device| self.open(device));
+    }
+
+    fn open(&mut self, device: DeviceId) {
+        self.expected.remove(&device);
+        if self.sessions.contains_key(&device) || !self.opening.insert(device) {
+            return;
+        }
+        let (net, inbox) = (self.setup.net.clone(), self.inbox.clone());
+        tokio::spawn(async move {
+            let opened = net.open(device, SYNC_PROTOCOL).await;
+            inbox.send(Input::Opened { device, opened }).await;
+        });
+    }
+
+    pub(super) fn on_opened(&mut self, device: DeviceId, opened: Result<Stream, OpenError>) {
+        self.opening.remove(&device);
+        let failure = match opened {
+            Ok(stream) => {
+                let taken = self.sessions.get(&device).is_some();
+                if !taken || self.setup.own < device {
+                    self.begin(device, Role::Initiator, stream, None);
+                }
+                return;
+            }
+            Err(OpenError::Unsupported { .. }) => SyncFailure::ProtocolBroken,
+            Err(error) => {
+                tracing::debug!(device = %device.short(), %error, "no stream");
+                SyncFailure::Unreachable
+            }
+        };
+        if !self.sessions.contains_key(&device) {
+            self.fail(Target::peer(device), failure);
+        }
+    }
+
+    pub(super) fn on_incoming(&mut self, device: DeviceId, stream: Stream, hello: Vec<u8>) {
+        let now = self.now();
+        if self.penalties.get(&device).is_some_and(|until| now < *until) {
+            return self.setup.net.metrics().refused("penalty");
+        }
+        // Ours stays when both were opened at once; one that stands is known to be dead to whoever opens another.
+        let ours_stays =
+            self.setup.own < device && self.sessions.get(&device).is_some_and(|live| live.role == Role::Initiator && !live.admitted);
+        if ours_stays || (self.sessions.len() >= SESSIONS_MAX && !self.sessions.contains_key(&device)) {
+            return;
+        }
+        self.expected.remove(&device);
+        self.begin(device, Role::Responder, stream, Some(hello));
+    }
+
+    fn begin(&mut self, device: DeviceId, role: Role, stream: Stream, first: Option<Vec<u8>>) {
+        let mut salt = [0; 16];
+        if let Err(error) = getrandom::fill(&mut salt) {
+            tracing::error!(%error, "the system has no random numbers: no session");
+            return;
+        }
+        self.serial += 1;
+        let config = match self.join.as_ref().filter(|join| join.hosts.contains(&device)) {
+            Some(join) => join.joining.session_config(self.setup.boot_nonce, salt),
+            None => SessionConfig::member(self.setup.boot_nonce, salt),
+        };
+        let session = Session::new(role, device, config, self.setup.clock.now()).holding(true);
+        let parts = Parts {
+            workspace: self.setup.workspace.clone(),
+            clock: self.setup.clock,
+            session,
+            first,
+            pending: std::sync::Arc::clone(&self.pending),
+            bytes: self.setup.traffic.of(device),
+            seed: u64::from_le_bytes([salt[0], salt[1], salt[2], salt[3], salt[4], salt[5], salt[6], salt[7]]),
+        };
+        let ear = Ear { inbox: self.inbox.clone(), device, serial: self.serial };
+        let handle = session::start(parts, stream, ear);
+        let mut live = Live { serial: self.serial, handle, role, status: None, attempt: None, baseline: (0, 0, 0, 0), admitted: false };
+        let waiting = self.attempts.iter().find(|(_, (target, _))| *target == Target::peer(device)).map(|(attempt, _)| *attempt);
+        if let Some(attempt) = waiting {
+            live.begin(attempt, self.setup.traffic.of(device).both());
+        }
+        if let Some(replaced) = self.sessions.insert(device, live) {
+            close(&replaced.handle);
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, device: DeviceId, serial: u64, end: End) {
+        let Some(live) = self.sessions.get(&device).filter(|live| live.serial == serial) else { return };
+        let (admitted, reason) = (live.admitted, end.name());
+        self.sessions.remove(&device);
+        self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).forget(&device);
+        tracing::debug!(device = %device.short(), workspace = %self.id().short(), ?end, "a session ended");
+        let target = Target::peer(device);
+        match &end {
+            End::TurnedAway(_) | End::TooSlow => {
+                tracing::info!(device = %device.short(), workspace = %self.id().short(), reason, "turned away");
+                self.drop_peer(device, reason, true);
+            }
+            End::Broke(what) => {
+                tracing::warn!(device = %device.short(), workspace = %self.id().short(), what, "the peer broke the protocol");
+                self.penalties.insert(device, self.now() + PENALTY_MS);
+                if admitted {
+                    self.setup.net.metrics().refused(reason);
+                } else {
+                    self.drop_peer(device, reason, true);
+                }
+            }
+            _ => {}
+        }
+        if let (Some(join), End::Bye(code, words)) = (&self.join, &end)
+            && join.hosts.contains(&device)
+            && matches!(code, ByeCode::NotMember | ByeCode::Removed | ByeCode::Stranger | ByeCode::Version)
+        {
+            // One who does not listen has gone.
+            join.refusals.try_send((device, refusal(*code, words))).ok();
+        }
+        if let Some(failure) = failure_of(&end) {
+            self.fail(target, failure);
+        }
+        // While the connection stands the session is begun anew, not at once and ever more slowly.
+        self.orchestrate(OrchestratorInput::GapSeen(target));
+        self.tell_board(StatusInput::SessionEnded(target));
+    }
+
+    fn drop_peer(&self, device: DeviceId, reason: &'static str, turn_away: bool) {
+        let net = self.setup.net.clone();
+        tokio::spawn(async move { net.disconnect(device, reason, turn_away).await });
+    }
+}
+
+impl Live {
+    /// An attempt waits for this session.
+    fn begin(&mut self, attempt: AttemptId, (sent_bytes, received_bytes): (u64, u64)) {
+        self.attempt = Some(attempt);
+        let (sent, received) = self.status.map_or((0, 0), |status| (status.sent_ops, status.received_ops));
+        self.baseline = (sent, received, sent_bytes, received_bytes);
+    }
+
+    /// Whether the peer has confirmed to hold what is held here.
+    pub(super) fn is_synced(&self) -> bool {
+        self.status.is_some_and(|status| status.state == SyncState::Synced)
+    }
+}
+
+fn refusal(code: ByeCode, words: &str) -> String {
+    let what = match code {
+        ByeCode::NotMember => "the invite does not hold: it ended, was used up, or was revoked",
+        ByeCode::Removed => "this device was removed from the workspace",
+        ByeCode::Stranger => "it does not know this workspace",
+        ByeCode::Version => "it speaks another version of the protocol: update the older program",
+        ByeCode::Closing | ByeCode::Malformed | ByeCode::Overload => "it ended the session",
+    };
+    if words.is_empty() { what.to_owned() } else { format!("{what} ({words})") }
+}
+
+fn failure_of(end: &End) -> Option<SyncFailure> {
+    match end {
+        End::Closed => None,
+        End::Lost => Some(SyncFailure::Unreachable),
+        End::Bye(ByeCode::Closing, _) => Some(SyncFailure::Unreachable),
+        End::Bye(ByeCode::Stranger | ByeCode::NotMember | ByeCode::Removed, _) => Some(SyncFailure::TurnedAway),
+        End::Bye(ByeCode::Overload, _) => Some(SyncFailure::RateLimited { retry_after_ms: 30_000 }),
+        End::Bye(ByeCode::Version | ByeCode::Malformed, _) | End::Broke(_) | End::TurnedAway(_) => Some(SyncFailure::ProtocolBroken),
+        End::TooSlow => Some(SyncFailure::Timeout { waited_ms: nodespace_protocol::session::GREETING_MS_MAX }),
+        End::Store => Some(SyncFailure::StoreFailed),
+    }
+}
