@@ -4,7 +4,8 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cluster::device::Launcher;
 use crate::cluster::program;
@@ -63,18 +64,50 @@ impl Workplace {
     }
 }
 
-/// Runs work with real devices to its end, or until it is interrupted (SIGINT, SIGTERM); then all it holds is dropped, devices included.
+/// The signals that end a command.
+#[derive(Debug)]
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Begins to listen; from here on they end nothing by themselves.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// A runtime for real devices.
+///
+/// # Errors
+/// When the system gives no threads.
+pub fn runtime() -> Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build().context("no runtime")
+}
+
+/// Runs work with real devices to its end, or until it is interrupted; then all it holds is dropped, devices included.
 ///
 /// # Errors
 /// When the work fails or is interrupted.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
-    runtime.block_on(async {
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
         tokio::select! {
             done = work => done,
-            _ = interrupt.recv() => bail!("interrupted; the devices were ended"),
-            _ = terminate.recv() => bail!("terminated; the devices were ended"),
+            () = signals.next() => bail!("interrupted; the devices were ended"),
         }
     })
 }

@@ -2,11 +2,10 @@
 
 use std::io::Write;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::cluster::{ClusterArguments, block_on};
+use super::cluster::{ClusterArguments, Signals, runtime};
 use crate::cluster::Cluster;
 use crate::cluster::forming::Plan;
 
@@ -14,6 +13,8 @@ use crate::cluster::forming::Plan;
 const DEVICES_MAX: usize = 64;
 /// How long the devices may take to become equal.
 const SETTLE_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(120);
+/// How often it is looked whether all still run.
+const WATCH_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Starts real devices that share a workspace, and says how to talk to each. They run until Ctrl-C.
 #[derive(Debug, clap::Args)]
@@ -41,33 +42,44 @@ pub fn run(arguments: &UpArguments, out: &mut dyn Write) -> Result<()> {
     ensure!((1..=DEVICES_MAX).contains(&arguments.devices), "--devices is not between 1 and {DEVICES_MAX}");
     let workplace = arguments.cluster.workplace("up")?;
     let plan = plan(arguments, &workplace.path)?;
-    block_on(async {
-        let mut signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        let mut cluster = Cluster::form(&plan).await?;
-        let all: Vec<usize> = (0..arguments.devices).collect();
-        if arguments.devices > 1 {
-            cluster.settle(&all, SETTLE_TIME_MAX).await?;
-        }
+    runtime()?.block_on(async {
+        let mut signals = Signals::listen()?;
+        let mut cluster = tokio::select! {
+            formed = form(&plan) => formed?,
+            () = signals.next() => bail!("interrupted; the devices were ended"),
+        };
         if arguments.json {
             print_json(&cluster, &plan, out).await?
         } else {
             print(&cluster, &plan, out).await?
         }
-        let ended = loop {
-            let turn = tokio::time::sleep(std::time::Duration::from_secs(1));
-            tokio::select! {
-                _ = signals.0.recv() => break Ok(()),
-                _ = signals.1.recv() => break Ok(()),
-                () = turn => if let Some(error) = cluster.devices.iter_mut().find_map(|device| device.check_alive().err()) {
-                    break Err(error);
-                },
-            }
-        };
-        for number in all.into_iter().filter(|_| ended.is_ok()) {
+        watch(&mut cluster, &mut signals).await?;
+        for number in 0..cluster.devices.len() {
             cluster.stop(number).await?;
         }
-        ended
+        Ok(())
     })
+}
+
+/// Forms the cluster, and waits until all are equal.
+async fn form(plan: &Plan) -> Result<Cluster> {
+    let mut cluster = Cluster::form(plan).await?;
+    let all: Vec<usize> = (0..cluster.devices.len()).collect();
+    cluster.settle(&all, SETTLE_TIME_MAX).await?;
+    Ok(cluster)
+}
+
+/// Waits for a signal.
+///
+/// # Errors
+/// When a device dies before.
+async fn watch(cluster: &mut Cluster, signals: &mut Signals) -> Result<()> {
+    loop {
+        tokio::select! {
+            () = signals.next() => return Ok(()),
+            () = tokio::time::sleep(WATCH_EVERY) => cluster.devices.iter_mut().try_for_each(|device| device.check_alive())?,
+        }
+    }
 }
 
 fn plan(arguments: &UpArguments, folder: &std::path::Path) -> Result<Plan> {

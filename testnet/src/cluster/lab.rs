@@ -6,7 +6,7 @@
 //! they can neither carry sync nor discovery.
 //!
 //! This takes root and the tools `ip` and `nft`. Delay takes `tc` and a kernel with netem; without, the experiments lose packets by nftables
-//! and say that nothing was delayed. Everything that was made is removed when the [`Lab`] is dropped.
+//! and say that nothing was delayed. Everything that was made is removed at the end of each experiment.
 
 mod lan;
 mod nat;

@@ -79,8 +79,8 @@ fn relayed(program: &Path) -> Finding {
     const WHAT: &str = "two behind routers meet with a relay's help";
     let relay: PathBuf = program.with_file_name("nodespace-relay");
     let help = command(&relay.to_string_lossy(), &["--help"]).unwrap_or_default();
-    if help.lines().any(|line| line.trim_start().starts_with("run")) {
-        return Finding::skipped(WHAT, "the relay has a service now, and this experiment does not use it yet");
+    if help.lines().any(|line| line.trim_start().starts_with("serve")) {
+        return Finding::skipped(WHAT, "there is a relay service, and it needs a PostgreSQL in the namespaces: not tried");
     }
     Finding::skipped(WHAT, "there is no relay service to help")
 }
