@@ -43,7 +43,7 @@ pub struct MigrationStatus {
 
 impl Database {
     /// Opens the pools. No connection is made yet; every one that is made looks whether the database is still the one that is
-    /// remembered ([`EpochKeeper::observe`]).
+    /// remembered (see [`EpochKeeper`]).
     ///
     /// # Errors
     /// When the URL is none.
