@@ -393,7 +393,7 @@ impl Session {
     /// Says what is held here, if the peer was told something else last.
     pub fn tell<S: Store>(&mut self, replica: &Replica<S>) {
         let digest = replica.frontier_digest();
-        if self.compared && !self.ended && self.told != Some(digest) && self.sending.is_empty() {
+        if self.compared && !self.ended && self.told != Some(digest) {
             self.outgoing.push_back(Message::Done { frontier: digest });
             self.told = Some(digest);
         }
@@ -409,9 +409,12 @@ impl Session {
         }
         if self.peer_digest == Some(replica.frontier_digest()) {
             self.note_equal(replica);
-            return Ok(());
+        } else {
+            self.forward(replica, |_| true)?;
         }
-        self.forward(replica, |_| true)
+        // More may have come since the peer was told; when nothing is left to be sent, nothing else would tell it.
+        self.tell(replica);
+        Ok(())
     }
 
     /// Compares anew, for whoever does not want to wait for the timer. Does nothing while a comparison or a transfer runs.

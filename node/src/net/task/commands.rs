@@ -33,7 +33,7 @@ impl NetTask<'_> {
                     self.lasting.admission.turn_away(device, now);
                 }
                 // What was said last is still on its way.
-                self.farewells.entry(device).or_insert((now + FAREWELL_MS / 10, reason));
+                self.farewells.entry(device).or_insert((now + FAREWELL_MS, reason));
             }
             Command::Vouched(device) => {
                 self.vouched.insert(device);
