@@ -16,7 +16,9 @@ FUZZ_SECONDS ?= 120
 
 TESTNET := cargo run -q -p nodespace-testnet --profile sim --
 
-.PHONY: help demo device test setup fmt lint doc purity sim mutants bench fuzz
+RELAY_DATA ?=
+
+.PHONY: help demo device relay test setup fmt lint doc purity sim mutants bench fuzz
 
 help: ## Say what there is to run
 	@sed -nE 's/^([a-z]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-8s  %s\n' "$$name" "$$text"; done
@@ -32,6 +34,12 @@ device: ## Compile the program nodespace, optimised where it counts
 	@scripts/setup.sh build
 	@cargo build -p nodespace-node --bin nodespace --profile device
 	@echo "$(CARGO_TARGET_DIR)/device/nodespace"
+
+relay: ## Run a relay with a PostgreSQL and a Redis of its own, kept in RELAY_DATA
+	@scripts/setup.sh relay
+	@echo "compiling the relay; the first time this takes some minutes"
+	@cargo build -q -p nodespace-relay --bin nodespace-relay --profile relay
+	@scripts/relay.sh "$(CARGO_TARGET_DIR)/relay/nodespace-relay" $(RELAY_DATA)
 
 test: ## Check everything, as CI does
 	@scripts/test.sh

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Finds what this machine lacks for building or testing, and installs it.
 #
-#   scripts/setup.sh [--check] [build|test]...
+#   scripts/setup.sh [--check] [build|relay|test]...
 #
 #   build    what `make demo` needs: Rust, a C compiler, make, git, protoc (LanceDB is compiled with it)
+#   relay    also what `make relay` needs: PostgreSQL and Redis
 #   test     also what `make test` needs: cargo-nextest, PostgreSQL, Redis, a Python with LanceDB (the default)
 #   --check  only says what is missing
 #
@@ -24,9 +25,9 @@ groups=()
 for argument in "$@"; do
   case "$argument" in
     --check) check_only=true ;;
-    build | test) groups+=("$argument") ;;
+    build | relay | test) groups+=("$argument") ;;
     *)
-      echo "usage: scripts/setup.sh [--check] [build|test]..." >&2
+      echo "usage: scripts/setup.sh [--check] [build|relay|test]..." >&2
       exit 2
       ;;
   esac
@@ -64,9 +65,10 @@ find_missing() {
   has make || missing+=(make)
   has git || missing+=(git)
   has_protobuf || missing+=(protobuf)
-  wants test || return 0
+  wants test || wants relay || return 0
   (($(postgres_major) >= postgres_major_min)) || missing+=(postgresql)
   has redis-server || missing+=(redis)
+  wants test || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python)
 }
 
@@ -194,9 +196,19 @@ setup_nextest() {
   cargo install --locked cargo-nextest >&2
 }
 
+# An S3-compatible server, to keep attachments in a bucket. Without it one test says so and does nothing.
+setup_s3_server() {
+  if $check_only; then
+    scripts/s3-server.sh --check || say "missing: an S3-compatible server; one test will be skipped. Run: scripts/s3-server.sh"
+  else
+    scripts/s3-server.sh || say "the S3-compatible server cannot be installed; one test will be skipped"
+  fi
+}
+
 incomplete=false
 setup_system
 setup_rust
 ! wants test || setup_nextest
 ! wants test || setup_python_reader
+! wants test || setup_s3_server
 ! $incomplete

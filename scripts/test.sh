@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 
-all_steps=(setup lock format lint docs purity shell tests doctests simulator mutants fuzz licences)
+all_steps=(setup lock format lint docs purity queries shell tests doctests simulator mutants fuzz licences)
 # A step that cannot run here says why and returns this.
 skipped=77
 
@@ -19,6 +19,7 @@ step_format() { cargo fmt --all --check; }
 step_lint() { cargo clippy --quiet --workspace --all-targets -- -D warnings; }
 step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps; }
 step_purity() { scripts/purity.sh; }
+step_queries() { scripts/relay-queries.sh --check; }
 step_tests() { cargo nextest run --workspace --profile "$([ "${CI:-}" = true ] && echo ci || echo default)"; }
 step_doctests() { cargo test --quiet --workspace --doc; }
 step_simulator() { cargo run -q -p nodespace-testnet --profile sim -- sim --seeds 0..200 --devices 3..20; }

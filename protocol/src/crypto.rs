@@ -10,7 +10,7 @@ use blake3::Hasher;
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 
-use crate::ids::{DeviceId, UserId};
+use crate::ids::{DeviceId, RelayId, UserId};
 
 /// What a hash is taken over. The context strings are part of the protocol and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,15 @@ pub enum Domain {
     Secret,
     /// Short keyed fingerprints of ranges of logs.
     Fingerprint,
+    /// The running hash over a relay's log.
+    RelayLog,
+    /// What a relay's checkpoint says.
+    Checkpoint,
+    /// What a relay asks a device to sign.
+    Challenge,
 }
 
-const DOMAINS: usize = 11;
+const DOMAINS: usize = 14;
 const CONTEXTS: [&str; DOMAINS] = [
     "nodespace-sync 1 operation header",
     "nodespace-sync 1 operation payload",
@@ -52,6 +58,9 @@ const CONTEXTS: [&str; DOMAINS] = [
     "nodespace-sync 1 hello",
     "nodespace-sync 1 secret",
     "nodespace-sync 1 fingerprint",
+    "nodespace-sync 1 relay log",
+    "nodespace-sync 1 relay checkpoint",
+    "nodespace-sync 1 relay challenge",
 ];
 
 impl Domain {
@@ -91,6 +100,10 @@ pub enum Purpose {
     Device,
     /// A join, by the invite's key.
     Join,
+    /// A login at a relay, by the device.
+    Login,
+    /// A checkpoint, by the relay.
+    Checkpoint,
 }
 
 impl Purpose {
@@ -99,6 +112,8 @@ impl Purpose {
             Self::Operation => b"nodespace-sync 1 sign operation:",
             Self::Device => b"nodespace-sync 1 sign device:",
             Self::Join => b"nodespace-sync 1 sign join:",
+            Self::Login => b"nodespace-sync 1 sign relay login:",
+            Self::Checkpoint => b"nodespace-sync 1 sign relay checkpoint:",
         }
     }
 
@@ -157,6 +172,11 @@ impl KeyPair {
         DeviceId(self.public())
     }
 
+    /// The public key as a relay's name.
+    pub fn relay(&self) -> RelayId {
+        RelayId(self.public())
+    }
+
     /// The public key as a user's name.
     pub fn user(&self) -> UserId {
         UserId(self.public())
@@ -187,7 +207,7 @@ mod tests {
         assert_ne!(Domain::Header.hash(b"x"), Domain::Payload.hash(b"x"));
         assert_ne!(Domain::Secret.hash_parts(&[b"ab", b"c"]), Domain::Secret.hash_parts(&[b"a", b"bc"]));
         assert_eq!(Domain::Header.hash(b"x"), blake3::derive_key(Domain::Header.context(), b"x"));
-        assert_eq!(Domain::Fingerprint as usize + 1, DOMAINS);
+        assert_eq!(Domain::Challenge as usize + 1, DOMAINS);
     }
 
     #[test]

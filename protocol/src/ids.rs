@@ -53,6 +53,10 @@ bytes32!(
     DeviceId
 );
 bytes32!(
+    /// A relay: the Ed25519 public key that signs its checkpoints.
+    RelayId
+);
+bytes32!(
     /// An operation: BLAKE3 over its header bytes (see [`crate::op`]).
     OpHash
 );

@@ -21,7 +21,7 @@ pub mod device_ticket;
 mod evaluate;
 pub mod ticket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -454,6 +454,17 @@ impl Membership {
     /// Whether any workspace operation, effective or not, names this device.
     pub fn knows_device(&self, device: &DeviceId) -> bool {
         self.entries.iter().any(|entry| entry.action.device() == Some(*device))
+    }
+
+    /// The devices that workspace operations name, effective or not; ascending.
+    pub fn known_devices(&self) -> BTreeSet<DeviceId> {
+        let named = |entry: &Entry| match &entry.action {
+            WorkspaceAction::Genesis { certificate, .. }
+            | WorkspaceAction::AddDevice { certificate }
+            | WorkspaceAction::Join { certificate, .. } => Some(certificate.device),
+            _ => None,
+        };
+        self.entries.iter().filter_map(named).collect()
     }
 
     /// The strategy for text, when every policy that was ever set names the same one.

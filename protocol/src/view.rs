@@ -18,10 +18,13 @@
 mod action;
 mod base64;
 mod bounded;
+pub mod canonical;
+pub mod checkpoint;
 pub mod conflict;
 pub mod consistency;
 mod describe;
 pub mod encoding;
+pub mod login;
 pub mod metrics;
 pub mod operation;
 pub mod packet;
@@ -31,12 +34,15 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use canonical::CanonicalNode;
+pub use checkpoint::{Checkpoint, RunningHash};
 pub use conflict::{ConflictContext, ConflictSide, conflict_context};
 pub use consistency::{ConsistencyError, VerifiedSegment};
 pub use encoding::{Encoding, Framing, PacketError};
+pub use login::{LoginCertificate, LoginCredential};
 pub use metrics::{SyncMetrics, SyncTally};
 pub use operation::{Node, OperationData, OperationType, SyncOperation, ViewError};
 pub use packet::{Cursor, PacketSegment, Sender, SyncPacket};
-pub use response::{Checkpoint, SyncResponse};
+pub use response::{LeftOut, PushedRun, SyncResponse};
 pub use security::{AuthenticatedUser, Authority, Authors, Offline, SecurityError, SyncSecurity};
 pub use source::{Neighbours, ViewSource};

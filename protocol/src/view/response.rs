@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::bounded;
+use super::checkpoint::Checkpoint;
 use super::conflict::ConflictContext;
 use super::encoding::{self, Encoding, Framing, PacketError};
 use super::operation::SyncOperation;
 use super::packet::{Cursor, PACKET_OPERATIONS_MAX, PacketSegment};
-use super::{base64, bounded};
 use crate::compress::{CompressionType, Limits};
-use crate::ids::WorkspaceId;
+use crate::ids::OpHash;
 
 /// A relay's answer. The document's `SyncResponse`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,25 +38,37 @@ pub struct SyncResponse {
     /// Whether there is more: ask again from `latest_version`.
     #[serde(default)]
     pub more: bool,
+    /// The packet's own operations among those up to `latest_version`, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, PACKET_OPERATIONS_MAX>")]
+    pub pushed: Vec<PushedRun>,
+    /// Segments of the packet that were not taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "bounded::list::<_, _, PACKET_OPERATIONS_MAX>")]
+    pub left_out: Vec<LeftOut>,
 }
 
-/// A relay's signed word on its log: two that differ for one version prove that it told two stories.
-///
-/// These are its fields; it is the relay that makes them and whoever knows the relay's key that checks them.
+/// Operations of the packet that hold these places in the relay's log: not sent back, since the sender has them. Whoever follows the
+/// running hash ([`RunningHash`](super::RunningHash)) takes them in where they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushedRun {
+    /// The run comes before the segment with this number in [`SyncResponse::segments`], and after those before.
+    pub before_segment: u32,
+    /// How many operations, each the one before the next in one log.
+    pub operations: u32,
+    /// The last of them.
+    pub last: OpHash,
+}
+
+/// A segment of the packet of which nothing was stored; the others were.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// The workspace.
-    pub workspace_id: WorkspaceId,
-    /// The incarnation of the log.
-    pub epoch: u64,
-    /// How far it reaches.
-    pub version: u64,
-    /// The hash over all operations up to there, in order.
-    #[serde(with = "base64")]
-    pub running_hash: Vec<u8>,
-    /// The relay's signature.
-    #[serde(with = "base64")]
-    pub signature: Vec<u8>,
+pub struct LeftOut {
+    /// Which, counted from 0.
+    pub segment: u32,
+    /// A stable name of the reason.
+    pub code: String,
+    /// The reason, for people.
+    pub message: String,
+    /// It only came too early: send it again with, or after, what it builds on.
+    pub waits: bool,
 }
 
 impl SyncResponse {
@@ -70,6 +83,8 @@ impl SyncResponse {
             segments: Vec::new(),
             checkpoint: None,
             more: false,
+            pushed: Vec::new(),
+            left_out: Vec::new(),
         }
     }
 

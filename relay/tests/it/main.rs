@@ -1,6 +1,20 @@
 //! What the relay's crate does, seen from outside.
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
+mod attachments;
+mod auth;
+mod bad_input;
+mod circuit;
+mod cluster;
 mod command;
+mod epoch;
+mod faults;
 mod fixture;
+mod fuzz;
 mod inspection;
+mod limits;
+mod load;
+mod notify;
+mod servers;
+mod sync;
+mod world;

@@ -27,6 +27,8 @@ fn an_answer_comes_back_equal() {
             signature: vec![2; 64],
         }),
         more: true,
+        pushed: vec![PushedRun { before_segment: 0, operations: 3, last: first.membership().heads()[0] }],
+        left_out: vec![LeftOut { segment: 1, code: "missing_previous".into(), message: "x".into(), waits: true }],
         ..SyncResponse::nothing_new(Cursor { epoch: u64::MAX, version: u64::MAX })
     };
     for response in [SyncResponse::nothing_new(Cursor::default()), full] {

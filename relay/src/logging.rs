@@ -1,0 +1,28 @@
+//! The log: `tracing` to standard error, for people or as JSON. No content, no token, no address of a device's user is in it.
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+#[error("log.level `{level}` is not understood: {source}")]
+pub struct LogError {
+    level: String,
+    #[source]
+    source: tracing_subscriber::filter::ParseError,
+}
+
+/// Starts the log. A second start changes nothing: whoever embeds the library may have one already.
+///
+/// # Errors
+/// When the level is not understood.
+pub fn start(config: &LogConfig) -> Result<(), LogError> {
+    let filter = EnvFilter::try_new(&config.level).map_err(|source| LogError { level: config.level.clone(), source })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Human => builder.with_ansi(false).try_init().ok(),
+        LogFormat::Json => builder.json().try_init().ok(),
+    };
+    Ok(())
+}

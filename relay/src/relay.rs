@@ -1,0 +1,229 @@
+//! The relay put together: its parts, its sockets, its work in the background, its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::attachments::{Attachments, AttachmentsError};
+use crate::auth::Access;
+use crate::circuit::{Circuit, CircuitError};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::key::{KeyError, RelayKey};
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::notify::{Bus, BusDriver};
+use crate::redis::{Redis, RedisUrlError};
+use crate::server::{self, App, AppParts, Listening, ServeError, TlsError};
+use crate::store::{Database, EpochKeeper, StoreError, addresses, chain};
+use crate::sync::CloudSyncService;
+use crate::workspace::Hub;
+
+/// The relay's key, in the data folder.
+pub const KEY_FILE: &str = "relay.key";
+/// What it remembers of its database, in the data folder.
+pub const MARKER_FILE: &str = "database.json";
+/// How often the database is compared with what is remembered of it.
+const BEAT: Duration = Duration::from_secs(2);
+/// How often what has expired is forgotten.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Why the relay does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// Its key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Its database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Redis' URL.
+    #[error(transparent)]
+    Redis(#[from] RedisUrlError),
+    /// Object storage.
+    #[error(transparent)]
+    Attachments(#[from] AttachmentsError),
+    /// The circuit relay.
+    #[error(transparent)]
+    Circuit(#[from] CircuitError),
+    /// A socket.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// A relay that listens and is not served yet.
+#[derive(Debug)]
+pub struct Relay {
+    config: Config,
+    app: App,
+    devices: Listening,
+    operators: Option<Listening>,
+    bus: BusDriver,
+    circuit: Option<Circuit>,
+    stop: CancellationToken,
+}
+
+impl Relay {
+    /// Opens everything and listens. The database must have been migrated.
+    ///
+    /// # Errors
+    /// When a part cannot be used. Redis may be away.
+    pub async fn start(config: Config) -> Result<Self, RelayError> {
+        let key = RelayKey::load_or_create(&config.server.data.join(KEY_FILE))?;
+        let redis = Redis::open(&config.redis)?;
+        let elsewhere = redis.marker(key.id()).await;
+        let keeper = Arc::new(EpochKeeper::open(Some(config.server.data.join(MARKER_FILE)), elsewhere)?);
+        let database = Database::open(&config.database, keeper)?;
+        database.claim(&config.database, key.id()).await?;
+        let metrics = Metrics::new();
+        let (bus, driver) = Bus::new(redis.clone());
+        let hub = Hub::new(database.clone(), bus.clone(), metrics.clone(), &config.server, config.quota);
+        let limits = Limits::new(config.limits, redis.clone());
+        let attachments = Attachments::open(&config, database.clone(), metrics.clone())?;
+        let (reached, circuit_addresses) = watch::channel(Vec::new());
+        let circuit = Circuit::listen(&config.circuit, &key, metrics.clone(), reached)?;
+        let devices = server::bind(config.server.address).await?;
+        let operators = match config.server.metrics_address {
+            Some(address) => Some(server::bind(address).await?),
+            None => None,
+        };
+        let stop = CancellationToken::new();
+        let sync = CloudSyncService {
+            database: database.clone(),
+            hub: hub.clone(),
+            limits: limits.clone(),
+            attachments: attachments.clone(),
+            metrics: metrics.clone(),
+            key: key.clone(),
+            quota: config.quota,
+        };
+        let app = App::new(AppParts {
+            access: Access::new(&key, database.clone(), redis.clone(), hub.clone(), config.quota),
+            directory: Directory::new(database.clone(), config.server.address.ip()),
+            key,
+            database,
+            redis,
+            sync,
+            hub,
+            bus,
+            attachments,
+            limits,
+            metrics,
+            config: config.server.clone(),
+            limit_config: config.limits,
+            circuit: circuit_addresses,
+            sockets: std::sync::Mutex::default(),
+            stop: stop.clone(),
+        });
+        Ok(Self { config, app, devices, operators, bus: driver, circuit, stop })
+    }
+
+    /// Where devices reach it.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.devices.address()
+    }
+
+    /// Where whoever runs it finds metrics.
+    #[must_use]
+    pub fn operator_address(&self) -> Option<SocketAddr> {
+        self.operators.as_ref().map(Listening::address)
+    }
+
+    /// The URL to give to devices.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.config.server.tls_certificate.is_some() { "https" } else { "http" };
+        self.config.server.public_url.clone().unwrap_or_else(|| format!("{scheme}://{}", self.address()))
+    }
+
+    /// The parts, for tests and for commands.
+    #[must_use]
+    pub const fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Ends it when cancelled.
+    #[must_use]
+    pub fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Serves until it is stopped; requests under way finish.
+    ///
+    /// # Errors
+    /// When TLS cannot be spoken.
+    pub async fn serve(self) -> Result<(), RelayError> {
+        let Self { config, app, devices, operators, bus, circuit, stop } = self;
+        let tls = match (&config.server.tls_certificate, &config.server.tls_key) {
+            (Some(certificate), Some(key)) => Some(server::acceptor(certificate, key)?),
+            _ => None,
+        };
+        let database = app.parts().database.clone();
+        let mut background = JoinSet::new();
+        background.spawn(bus.run(database.clone(), stop.clone()));
+        background.spawn(beat(app.clone(), stop.clone()));
+        background.spawn(sweep(app.clone(), stop.clone()));
+        if let Some(circuit) = circuit {
+            background.spawn(circuit.run(database.clone(), stop.clone()));
+        }
+        if let Some(operators) = operators {
+            let (router, server, stop) = (app.operator_router(), config.server.clone(), stop.clone());
+            background.spawn(async move { server::serve(operators, router, None, &server, stop).await });
+        }
+        server::serve(devices, app.router(), tls, &config.server, stop.clone()).await;
+        stop.cancel();
+        while let Some(ended) = background.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of the relay ended in a panic");
+            }
+        }
+        // What was committed last belongs to what is remembered: a backup that is older will be recognised.
+        remember(&app).await;
+        database.close().await;
+        Ok(())
+    }
+}
+
+/// Compares the database with what is remembered of it, and remembers.
+async fn remember(app: &App) {
+    let parts = app.parts();
+    match parts.database.epoch().beat(parts.database.write()).await {
+        Ok(()) => parts.redis.keep_marker(parts.key.id(), &parts.database.epoch().marker()).await,
+        Err(error) => tracing::warn!(error = %chain(&error), "the database was not compared with what is remembered of it"),
+    }
+}
+
+async fn beat(app: App, stop: CancellationToken) {
+    let mut ticks = interval(BEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => remember(&app).await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn sweep(app: App, stop: CancellationToken) {
+    let mut ticks = interval(SWEEP);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        app.parts().limits.sweep();
+        if let Err(error) = addresses::sweep(app.parts().database.write()).await {
+            tracing::debug!(error = %chain(&error), "old addresses were not swept");
+        }
+    }
+}

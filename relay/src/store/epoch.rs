@@ -1,0 +1,259 @@
+//! The epoch: which incarnation of the logs this is, and how a database that was set back is noticed.
+//!
+//! A cursor (epoch, version) says "I have seen everything up to here". When a backup is restored, versions that were given out are given
+//! out again, to other operations: a device with a cursor beyond the backup would skip them. So the epoch must change, and everybody
+//! starts again from 0 (operations they hold are recognised and cost nothing but bytes).
+//!
+//! The database cannot know that it was set back; whoever remembers more than it does can. The relay keeps a *marker* outside the
+//! database, in its data folder and in Redis: the epoch, a counter that is raised every two seconds, the position of the write-ahead log,
+//! and which cluster, timeline, database and table it was. On every new connection (a restored server has broken all old ones) and with
+//! every beat the database is compared with it:
+//!
+//! | The database | Then |
+//! |---|---|
+//! | has a greater epoch | another instance has noticed: take it over |
+//! | has a lesser epoch or beat, a lesser log position, or is another cluster, timeline, database or table | it was set back: a new epoch |
+//! | else | it is the same |
+//!
+//! A backup that is less than a beat older than the last commit goes unnoticed here; `nodespace-relay admin new-epoch` is for whoever
+//! restores one, and devices notice by the running hash. A timeline also changes when a standby takes over: nothing need have been lost
+//! then, and a new epoch costs devices a comparison.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use nodespace_protocol::ids::RelayId;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
+
+use super::{StoreError, bytes32, signed};
+use crate::clock::now_ms;
+
+/// The epoch in force; 0 before the database was first seen.
+pub type Epoch = u64;
+
+/// What is remembered of the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// The epoch; 0 = nothing is remembered.
+    pub epoch: Epoch,
+    /// The counter in the database.
+    pub beat: i64,
+    /// The position in the write-ahead log, in bytes; 0 where the server has none.
+    pub log_position: i64,
+    /// Cluster, timeline, database and table; empty where the server does not say.
+    pub identity: String,
+}
+
+impl Marker {
+    /// Whether a database like this can be the one that is remembered, with time having passed.
+    fn continues(&self, before: &Self) -> bool {
+        let same_place = before.identity.is_empty() || self.identity.is_empty() || before.identity == self.identity;
+        self.epoch == before.epoch && same_place && self.beat >= before.beat && self.log_position >= before.log_position
+    }
+
+    /// The one that remembers more.
+    #[must_use]
+    pub fn latest(self, other: Self) -> Self {
+        if (other.epoch, other.beat) > (self.epoch, self.beat) { other } else { self }
+    }
+}
+
+/// Watches over the epoch.
+#[derive(Debug)]
+pub struct EpochKeeper {
+    file: Option<PathBuf>,
+    marker: Mutex<Marker>,
+    current: watch::Sender<Epoch>,
+}
+
+impl EpochKeeper {
+    /// A keeper with what the file remembers; `elsewhere` is what Redis does.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn open(file: Option<PathBuf>, elsewhere: Option<Marker>) -> Result<Self, StoreError> {
+        let remembered = file.as_ref().map_or_else(|| Ok(Marker::default()), |path| read(path))?;
+        let marker = remembered.latest(elsewhere.unwrap_or_default());
+        Ok(Self { file, marker: Mutex::new(marker), current: watch::Sender::new(0) })
+    }
+
+    /// The epoch in force.
+    #[must_use]
+    pub fn current(&self) -> Epoch {
+        *self.current.borrow()
+    }
+
+    /// Tells when it changes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Epoch> {
+        self.current.subscribe()
+    }
+
+    /// What is remembered now, to be kept elsewhere too.
+    #[must_use]
+    pub fn marker(&self) -> Marker {
+        self.marker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Compares the database with what is remembered, over a connection that was just made. A database without tables is let pass.
+    pub(crate) async fn observe(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let ready = sqlx::query_scalar!("SELECT to_regclass('relay') IS NOT NULL").fetch_one(&mut *connection).await?;
+        if ready != Some(true) {
+            return Ok(());
+        }
+        let Some(row) = sqlx::query!("SELECT epoch, beat FROM relay").fetch_optional(&mut *connection).await? else { return Ok(()) };
+        let (log_position, identity) = place(connection).await;
+        self.compare(connection, Marker { epoch: row.epoch.unsigned_abs(), beat: row.beat, log_position, identity }).await
+    }
+
+    /// Raises the counter, and compares: done every two seconds by the service.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or the file not be written.
+    pub async fn beat(&self, pool: &PgPool) -> Result<(), StoreError> {
+        let failed = StoreError::doing("raising the beat");
+        let observed = async {
+            let mut connection = pool.acquire().await?;
+            // Compared before it is raised: a set-back counter must not catch up unseen.
+            self.observe(&mut connection).await?;
+            let row = sqlx::query!("UPDATE relay SET beat = beat + 1 RETURNING epoch, beat").fetch_one(&mut *connection).await?;
+            let (log_position, identity) = place(&mut connection).await;
+            self.compare(&mut connection, Marker { epoch: row.epoch.unsigned_abs(), beat: row.beat, log_position, identity }).await
+        };
+        observed.await.map_err(failed)?;
+        self.save()
+    }
+
+    /// Makes the database this relay's, or checks that it is.
+    pub(super) async fn claim(&self, pool: &PgPool, relay: RelayId) -> Result<(), StoreError> {
+        let epoch = signed(now_ms().max(self.marker().epoch + 1));
+        let claim = "INSERT INTO relay (public_key, epoch) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        sqlx::query(claim).bind(relay.0.as_slice()).bind(epoch).execute(pool).await.map_err(StoreError::doing("claiming it"))?;
+        let found = sqlx::query_scalar!("SELECT public_key FROM relay").fetch_one(pool).await;
+        let found = RelayId(bytes32(&found.map_err(StoreError::doing("reading whose it is"))?, "relay.public_key")?);
+        if found != relay {
+            return Err(StoreError::AnotherRelay { found: found.to_string(), own: relay.to_string() });
+        }
+        self.beat(pool).await
+    }
+
+    /// Starts a new epoch, because whoever runs the relay knows that operations are gone.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn renew(&self, pool: &PgPool) -> Result<Epoch, StoreError> {
+        let next = signed(now_ms().max(self.marker().epoch + 1));
+        let renewed = sqlx::query!("UPDATE relay SET epoch = greatest(epoch + 1, $1), epoch_since = now()", next).execute(pool).await;
+        renewed.map_err(StoreError::doing("starting a new epoch"))?;
+        self.beat(pool).await?;
+        Ok(self.current())
+    }
+
+    async fn compare(&self, connection: &mut PgConnection, mut seen: Marker) -> Result<(), sqlx::Error> {
+        let before = self.marker();
+        if before.epoch != 0 && seen.epoch <= before.epoch && !seen.continues(&before) {
+            // A beat of another connection may have come between reading and comparing: what is remembered then is younger than what was
+            // seen. Only a database that is behind when it is asked again was set back.
+            let row = sqlx::query!("SELECT epoch, beat FROM relay").fetch_one(&mut *connection).await?;
+            let (log_position, identity) = place(connection).await;
+            seen = Marker { epoch: row.epoch.unsigned_abs(), beat: row.beat, log_position, identity };
+            if seen.epoch <= before.epoch && !seen.continues(&before) {
+                seen = Self::start_over(connection, seen, &before).await?;
+            }
+        }
+        self.remember(seen);
+        Ok(())
+    }
+
+    /// The database was set back: everything that was said of versions is void.
+    async fn start_over(connection: &mut PgConnection, seen: Marker, before: &Marker) -> Result<Marker, sqlx::Error> {
+        let next = signed(now_ms().max(before.epoch + 1));
+        let beat = seen.beat.max(before.beat) + 1;
+        let sql = "UPDATE relay SET epoch = $1, beat = $2, epoch_since = now() WHERE epoch = $3";
+        // Only the first instance that notices changes it; the others find a greater one.
+        sqlx::query(sql).bind(next).bind(beat).bind(signed(seen.epoch)).execute(&mut *connection).await?;
+        let row = sqlx::query!("SELECT epoch, beat FROM relay").fetch_one(&mut *connection).await?;
+        let (log_position, identity) = place(connection).await;
+        tracing::error!(
+            epoch.before = before.epoch,
+            epoch.now = row.epoch,
+            beat.remembered = before.beat,
+            beat.found = seen.beat,
+            "the database is older than what this relay remembers of it: it was restored. A new epoch begins, devices start again from 0"
+        );
+        Ok(Marker { epoch: row.epoch.unsigned_abs(), beat: row.beat, log_position, identity })
+    }
+
+    fn remember(&self, seen: Marker) {
+        let epoch = seen.epoch;
+        {
+            let mut marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
+            // Observations of several connections may end in another order than they began.
+            if seen.epoch > marker.epoch || (seen.epoch == marker.epoch && seen.beat >= marker.beat) {
+                let log_position = if seen.epoch == marker.epoch { seen.log_position.max(marker.log_position) } else { seen.log_position };
+                *marker = Marker { log_position, ..seen };
+            }
+        }
+        self.current.send_if_modified(|current| std::mem::replace(current, epoch.max(*current)) < epoch);
+    }
+
+    /// Writes what is remembered beside the old file and puts it in its place.
+    fn save(&self) -> Result<(), StoreError> {
+        let Some(path) = &self.file else { return Ok(()) };
+        let failed = |source| StoreError::Marker { path: path.display().to_string(), source };
+        let text = serde_json::to_vec(&self.marker()).map_err(|error| failed(error.into()))?;
+        let beside = path.with_extension("new");
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let mut file = fs::File::create(&beside).map_err(failed)?;
+        file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed)?;
+        fs::rename(&beside, path).map_err(failed)
+    }
+}
+
+fn read(path: &PathBuf) -> Result<Marker, StoreError> {
+    let failed = |source| StoreError::Marker { path: path.display().to_string(), source };
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Marker::default()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Where the server's log stands, and which database this is. A server that speaks PostgreSQL's protocol without being it may not
+/// know: then the epoch and the beat alone are compared.
+async fn place(connection: &mut PgConnection) -> (i64, String) {
+    let sql = "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint, \
+               system.system_identifier || '/' || control.timeline_id || '/' || database.oid || '/' || 'relay'::regclass::oid::text \
+               FROM pg_control_system() AS system, pg_control_checkpoint() AS control, pg_database AS database \
+               WHERE database.datname = current_database()";
+    let found: Result<(i64, String), sqlx::Error> = sqlx::query_as(sql).fetch_one(connection).await;
+    found.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_knows_less_was_set_back() {
+        let before = Marker { epoch: 5, beat: 10, log_position: 1_000, identity: "1/1/1/1".into() };
+        let same = Marker { beat: 11, log_position: 1_500, ..before.clone() };
+        assert!(same.continues(&before) && before.continues(&before));
+        let odd: [fn(&mut Marker); 4] =
+            [|seen| seen.beat = 9, |seen| seen.log_position = 999, |seen| seen.identity = "1/2/1/1".into(), |seen| seen.epoch = 4];
+        for change in odd {
+            let mut seen = same.clone();
+            change(&mut seen);
+            assert!(!seen.continues(&before), "{seen:?}");
+        }
+        let unknown = Marker { identity: String::new(), log_position: 0, ..same };
+        assert!(unknown.continues(&Marker { identity: String::new(), log_position: 0, ..before.clone() }));
+        assert_eq!(before.clone().latest(Marker { epoch: 6, ..Marker::default() }).epoch, 6);
+    }
+}

@@ -1,0 +1,188 @@
+//! A packet and its answer. The document's `CloudSyncService`.
+//!
+//! ```text
+//!   bytes ─▶ decompressed and parsed within bounds
+//!         ─▶ checked (`SyncSecurity`): sender, structure, rate, authors, integrity, content
+//!         ─▶ pushed: one turn of the workspace; what is stored is acknowledged
+//!         ─▶ pulled: what comes after the packet's cursor, up to a page
+//!         ─▶ answer, with the relay's signed word on its log
+//! ```
+//!
+//! A packet with nothing to push still pulls.
+
+mod answer;
+mod intake;
+
+use axum::body::Bytes;
+use nodespace_protocol::ids::OpHash;
+use nodespace_protocol::view::{Cursor, SyncResponse};
+use tokio::runtime::Handle;
+
+use crate::attachments::Attachments;
+use crate::auth::{Caller, Grant};
+use crate::config::QuotaConfig;
+use crate::key::RelayKey;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::refusal::Refusal;
+use crate::store::{Database, WorkspaceRow};
+use crate::workspace::{Hub, PushJob, Pushed};
+use intake::Intake;
+
+pub use answer::{Compression, PAGE_BOUNDS};
+pub use intake::SEGMENT_BYTES_MAX;
+
+/// How an answer is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct SyncOptions {
+    /// Whether it brings a view of each operation; by default when the packet is JSON.
+    pub views: Option<bool>,
+    /// Whether it brings what comes after the packet's cursor: a device that empties a long queue asks for that once, at the end.
+    pub pull: bool,
+    /// How it may be compressed.
+    pub compression: Compression,
+}
+
+/// An answer as bytes.
+#[derive(Clone, Debug)]
+pub struct SyncAnswer {
+    /// The body.
+    pub bytes: Vec<u8>,
+    /// How it is written.
+    pub encoding: nodespace_protocol::view::Encoding,
+    /// How it is compressed.
+    pub compression: nodespace_protocol::compress::CompressionType,
+}
+
+/// Takes packets. The document's `CloudSyncService`.
+#[derive(Clone, Debug)]
+pub struct CloudSyncService {
+    pub(crate) database: Database,
+    pub(crate) hub: Hub,
+    pub(crate) limits: Limits,
+    pub(crate) attachments: Attachments,
+    pub(crate) metrics: Metrics,
+    pub(crate) key: RelayKey,
+    pub(crate) quota: QuotaConfig,
+}
+
+impl CloudSyncService {
+    /// Takes a packet and answers it. The document's `process_sync_packet`.
+    ///
+    /// # Errors
+    /// When it is refused; nothing of it was stored then.
+    pub async fn process_sync_packet(&self, caller: &Caller, bytes: Bytes, options: SyncOptions) -> Result<SyncAnswer, Refusal> {
+        self.metrics.packet(bytes.len());
+        let intake = self.take_in(caller, bytes).await?;
+        let epoch = self.database.epoch().current();
+        let cursor = self.check_cursor(caller, intake.cursor, epoch)?;
+        let pushed = self.push(caller, &intake).await?;
+        let row = WorkspaceRow::read(self.database.read(), &caller.workspace).await?;
+        let row = row.ok_or_else(|| Refusal::not_found("unknown_workspace", "this relay does not hold the workspace"))?;
+        if !intake.carried.is_empty() && !pushed.applied.is_empty() {
+            self.attachments.store_carried(caller.workspace, &row, &intake.carried).await;
+        }
+        let views = options.views.unwrap_or(intake.encoding == nodespace_protocol::view::Encoding::Json);
+        let mut response = if options.pull {
+            self.pull(caller, &row, cursor, &pushed.applied, views).await?
+        } else {
+            SyncResponse { more: row.version > cursor.version, ..SyncResponse::nothing_new(cursor) }
+        };
+        response.applied_operations = pushed.applied.iter().map(OpHash::uuid).collect();
+        response.conflicts = pushed.conflicts;
+        response.left_out = pushed.left_out;
+        let (operations, conflicts) = (response.segments.len(), response.conflicts.len());
+        let answer = in_thread(move || answer::encode(&response, intake.encoding, options.compression)).await??;
+        self.metrics.answer(operations, answer.bytes.len(), conflicts);
+        Ok(answer)
+    }
+
+    /// Reads and checks a packet, where that holds up nobody else.
+    async fn take_in(&self, caller: &Caller, bytes: Bytes) -> Result<Intake, Refusal> {
+        let (caller, limits, runtime) = (caller.clone(), self.limits.clone(), Handle::current());
+        in_thread(move || Intake::of(&bytes, &caller, &limits, &runtime)).await?
+    }
+
+    /// Where the answer begins. A cursor of another epoch counts versions that are void: from the beginning then.
+    fn check_cursor(&self, caller: &Caller, cursor: Cursor, epoch: u64) -> Result<Cursor, Refusal> {
+        let beginning = Cursor { epoch, version: 0 };
+        if cursor.epoch != epoch {
+            return Ok(beginning);
+        }
+        let held = caller.row.as_ref().map_or(0, |row| row.version);
+        if cursor.version > held {
+            self.metrics.cursor_ahead();
+            tracing::warn!(workspace = %caller.workspace.short(), cursor.version, held, "a device names a version that was never given out");
+            let message =
+                format!("the cursor names version {} of this epoch, the log ends at {held}; start again from version 0", cursor.version);
+            return Err(Refusal::new(axum::http::StatusCode::CONFLICT, "cursor_ahead", message));
+        }
+        Ok(cursor)
+    }
+
+    async fn push(&self, caller: &Caller, intake: &Intake) -> Result<Pushed, Refusal> {
+        let job = PushJob { user: caller.user, device: caller.device, segments: intake.segments.clone() };
+        if job.segments.is_empty() {
+            // Nothing to push: the workspace must be here to be pulled.
+            return caller.row().map(|_| Pushed::default());
+        }
+        self.check_grant(caller, &job).await?;
+        let pushed = self.hub.push(caller.workspace, job).await?;
+        match pushed.left_out.iter().find(|left_out| !left_out.waits) {
+            Some(refused) if pushed.applied.is_empty() => {
+                Err(Refusal::new(axum::http::StatusCode::FORBIDDEN, stable_code(&refused.code), &refused.message))
+            }
+            _ => Ok(pushed),
+        }
+    }
+
+    async fn check_grant(&self, caller: &Caller, job: &PushJob) -> Result<(), Refusal> {
+        match caller.grant {
+            Grant::Member(_) => Ok(()),
+            Grant::Newcomer if job.brings_membership() => Ok(()),
+            Grant::Newcomer => Err(Refusal::forbidden("join_first", "bring the operation that makes this device a member's first")),
+            Grant::Founder if !job.founds() => {
+                Err(Refusal::not_found("unknown_workspace", "this relay does not hold the workspace; its founding operation brings it"))
+            }
+            Grant::Founder => {
+                let founded = WorkspaceRow::founded_by(self.database.read(), &caller.user).await?;
+                if founded < u64::from(self.quota.workspaces_per_user) {
+                    return Ok(());
+                }
+                let message = format!("this relay keeps {} workspaces of one user", self.quota.workspaces_per_user);
+                Err(Refusal::forbidden("too_many_workspaces", message))
+            }
+        }
+    }
+
+    async fn pull(
+        &self,
+        caller: &Caller,
+        row: &WorkspaceRow,
+        cursor: Cursor,
+        applied: &[OpHash],
+        views: bool,
+    ) -> Result<SyncResponse, Refusal> {
+        let page = answer::Page::read(&self.database, row, cursor.version).await?;
+        let (mut response, ops) = page.response(&self.key, caller.workspace, cursor, applied)?;
+        response.more = response.latest_version < row.version;
+        if views && !ops.is_empty() {
+            response.new_operations = answer::views(&self.hub, caller.workspace, ops).await?;
+        }
+        Ok(response)
+    }
+}
+
+/// The protocol's codes are static; what came through an answer's text is found again among them.
+fn stable_code(code: &str) -> &'static str {
+    const CODES: [&str; 5] = ["not_authorised", "bad_chain", "bad_clock", "no_membership_named", "unreadable_workspace_operation"];
+    CODES.into_iter().find(|known| *known == code).unwrap_or("refused")
+}
+
+/// Runs what computes for long where it holds up nobody else.
+pub(crate) async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(panicked = error.is_panic(), "a request's work ended early; this is a fault of the relay");
+        Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "relay_fault", "a fault of the relay; nothing was stored")
+    })
+}

@@ -1,0 +1,106 @@
+//! From bytes to a packet's operations, checked as far as they can be without the workspace.
+
+use std::cell::Cell;
+
+use axum::body::Bytes;
+use nodespace_protocol::ids::{DeviceId, OpHash, UserId};
+use nodespace_protocol::op::segment::Position;
+use nodespace_protocol::view::encoding::PACKET_LIMITS;
+use nodespace_protocol::view::{AuthenticatedUser, Authority, Cursor, Encoding, SecurityError, SyncPacket, SyncSecurity, VerifiedSegment};
+use tokio::runtime::Handle;
+
+use crate::auth::Caller;
+use crate::limits::{Charge, Exceeded, Limit, Limits};
+use crate::refusal::Refusal;
+use crate::store::attachments::AttachmentHash;
+
+/// The most bytes of payloads in one segment. Segments are handed out whole, and an answer of one page and one segment must stay below
+/// what every reader takes; devices cut theirs at a sixteenth of this.
+pub const SEGMENT_BYTES_MAX: usize = 4 << 20;
+
+/// What a packet holds.
+#[derive(Debug)]
+pub(super) struct Intake {
+    /// How it was written.
+    pub(super) encoding: Encoding,
+    /// Where its sender stands.
+    pub(super) cursor: Cursor,
+    /// Its operations, authentic, without attachments.
+    pub(super) segments: Vec<VerifiedSegment>,
+    /// The attachments that came along.
+    pub(super) carried: Vec<(AttachmentHash, Bytes)>,
+}
+
+/// What the checks ask this relay.
+struct Desk<'a> {
+    limits: &'a Limits,
+    runtime: &'a Handle,
+    exceeded: Cell<Option<Exceeded>>,
+}
+
+impl Authority for Desk<'_> {
+    fn allows_rate(&self, user: &AuthenticatedUser, operations: usize) -> bool {
+        let charges = [
+            Charge::device(Limit::DeviceOperations, &user.device, operations),
+            Charge::user(Limit::UserOperations, &user.user, operations),
+        ];
+        match self.runtime.block_on(self.limits.charge(&charges)) {
+            Ok(()) => true,
+            Err(exceeded) => {
+                self.exceeded.set(Some(exceeded));
+                false
+            }
+        }
+    }
+
+    /// Whose a device is, the workspace's membership says when the operations are ingested.
+    fn user_of(&self, _device: &DeviceId) -> Option<UserId> {
+        None
+    }
+
+    /// Packets name parents outside of them by hash.
+    fn hash_at(&self, _position: &Position) -> Option<OpHash> {
+        None
+    }
+}
+
+impl Intake {
+    pub(super) fn of(bytes: &[u8], caller: &Caller, limits: &Limits, runtime: &Handle) -> Result<Self, Refusal> {
+        let (packet, framing) = SyncPacket::from_bytes(bytes, PACKET_LIMITS).map_err(|error| Refusal::from(&error))?;
+        if packet.workspace_id != caller.workspace {
+            return Err(Refusal::forbidden("wrong_workspace", "the packet is of another workspace than the token"));
+        }
+        let desk = Desk { limits, runtime, exceeded: Cell::new(None) };
+        let verified = SyncSecurity::default().validate_sync_packet(&packet, &caller.authenticated(), &desk);
+        let segments = verified.map_err(|error| match (desk.exceeded.get(), &error) {
+            (Some(exceeded), SecurityError::RateLimitExceeded(_)) => exceeded.into(),
+            _ => Refusal::from(&error),
+        })?;
+        if let Some(large) = segments.iter().find(|segment| payload_bytes(segment) > SEGMENT_BYTES_MAX) {
+            let message = format!("a segment has {} bytes of payloads, at most {SEGMENT_BYTES_MAX} are taken", payload_bytes(large));
+            return Err(Refusal::too_large("segment_too_large", message));
+        }
+        let (segments, carried) = detach(segments);
+        Ok(Self { encoding: framing.encoding, cursor: packet.cursor(), segments, carried })
+    }
+}
+
+fn payload_bytes(segment: &VerifiedSegment) -> usize {
+    segment.ops.iter().map(|op| op.payload.len()).sum()
+}
+
+/// Takes attachments off: they go to object storage, and their hashes stay in the headers.
+fn detach(mut segments: Vec<VerifiedSegment>) -> (Vec<VerifiedSegment>, Vec<(AttachmentHash, Bytes)>) {
+    let mut carried = Vec::new();
+    for segment in &mut segments {
+        for wire in &mut segment.segment.ops {
+            if let Some((blob, bytes)) = &mut wire.attachment
+                && let Some(bytes) = bytes.take()
+            {
+                carried.push((blob.hash, Bytes::copy_from_slice(&bytes)));
+            }
+        }
+        segment.ops.iter_mut().for_each(|op| op.attachment = None);
+    }
+    (segments, carried)
+}

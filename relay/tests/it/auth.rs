@@ -1,0 +1,189 @@
+//! Who is let in, and what a removal ends.
+
+use nodespace_protocol::clock::Timestamp;
+use nodespace_protocol::crypto::KeyPair;
+use nodespace_protocol::ids::{RelayId, WorkspaceId, hex};
+use nodespace_protocol::membership::{Role, WorkspaceAction};
+use nodespace_protocol::view::{Cursor, Encoding, SyncPacket, login};
+use nodespace_relay::auth::{Seal, TOKEN_LIFE_MS, TokenClaims};
+use nodespace_relay::clock;
+use nodespace_relay::hex::unhex;
+use serde_json::json;
+
+use crate::world::{Device, TestRelay, seed, two_members};
+
+fn pull(device: &Device) -> SyncPacket {
+    SyncPacket::pull(device.sender(), Cursor::default(), clock::now())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_learn_nothing() {
+    let relay = TestRelay::start().await;
+    let (founder, _) = two_members(&relay).await;
+    // Somebody who knows the workspace's id, and has a user and a device of their own.
+    let mut stranger = Device::found();
+    let own = stranger.workspace;
+    stranger.workspace = founder.workspace;
+    assert_eq!(stranger.try_login(&relay).await.refusal(), (403, "not_a_member".into()));
+    // A token for their own workspace opens no other.
+    stranger.workspace = own;
+    stranger.login(&relay).await;
+    let path = format!("/v1/workspaces/{}", founder.workspace);
+    assert_eq!(relay.get(&path, Some(&stranger.token)).await.refusal(), (403, "wrong_workspace".into()));
+    let mut packet = pull(&stranger);
+    packet.workspace_id = founder.workspace;
+    assert_eq!(stranger.send(&relay, &packet, Encoding::Cbor).await.refusal(), (403, "wrong_workspace".into()));
+    // Nor do they found what they do not hold.
+    assert_eq!(stranger.send(&relay, &pull(&stranger), Encoding::Cbor).await.refusal(), (404, "unknown_workspace".into()));
+    for path in ["", "/events", "/addresses", "/nodes/a", "/checkpoint"] {
+        let path = format!("/v1/workspaces/{}{path}", founder.workspace);
+        assert_eq!(relay.get(&path, None).await.refusal(), (401, "token_missing".into()), "{path}");
+        assert_eq!(relay.get(&path, Some("00")).await.refusal(), (401, "unknown_token".into()), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_is_answered_once_by_its_device_to_its_relay() {
+    let relay = TestRelay::start().await;
+    let device = Device::found();
+    let relay_id = relay.app.parts().key.id();
+    let draw = async || {
+        let request = json!({ "device_id": device.author.key.device(), "workspace_id": device.workspace }).to_string();
+        relay.post("/v1/challenge", None, request).await.json()["challenge"].as_str().unwrap().to_owned()
+    };
+    let credential = json!({ "device": { "certificate": nodespace_protocol::view::LoginCertificate::from(&device.certificate()) } });
+    let answer = async |challenge: &str, key: &KeyPair, relay_id: &RelayId, workspace: &WorkspaceId| {
+        let signature = login::answer(key, relay_id, workspace, &unhex(challenge).unwrap());
+        let request = json!({ "challenge": challenge, "signature": hex(&signature.0), "credential": credential }).to_string();
+        relay.post("/v1/token", None, request).await
+    };
+    let (key, workspace) = (&device.author.key, &device.workspace);
+    let challenge = draw().await;
+    let wrong = (401, "bad_answer".to_owned());
+    assert_eq!(answer(&challenge, &KeyPair::from_seed(&seed()), &relay_id, workspace).await.refusal(), wrong);
+    assert_eq!(answer(&challenge, key, &RelayId([1; 32]), workspace).await.refusal(), wrong);
+    assert_eq!(answer(&challenge, key, &relay_id, &WorkspaceId([1; 32])).await.refusal(), wrong);
+    assert_eq!(answer(&challenge, key, &relay_id, workspace).await.status, 200);
+    let again = answer(&challenge, key, &relay_id, workspace).await.refusal();
+    assert_eq!(again, (401, "challenge_answered".into()));
+    // Nor by another instance.
+    let other = relay.another().await;
+    let signature = login::answer(key, &relay_id, workspace, &unhex(&challenge).unwrap());
+    let request = json!({ "challenge": challenge, "signature": hex(&signature.0), "credential": credential }).to_string();
+    assert_eq!(other.post("/v1/token", None, request).await.refusal(), (401, "challenge_answered".into()));
+    for bad in ["", "zz", &"00".repeat(121), &challenge[..100]] {
+        let request = json!({ "challenge": bad, "signature": "00".repeat(64) }).to_string();
+        let code = relay.post("/v1/token", None, request).await.code();
+        assert!(["bad_login", "unknown_challenge"].contains(&code.as_str()), "{bad}: {code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_ends_and_cannot_be_made_up() {
+    let relay = TestRelay::start().await;
+    let (founder, _) = two_members(&relay).await;
+    let seal = Seal::of(&relay.app.parts().key);
+    let claims = TokenClaims::open(&founder.token, &seal, clock::now_ms()).unwrap();
+    let path = format!("/v1/workspaces/{}", founder.workspace);
+    let expired = TokenClaims { issued_at_ms: clock::now_ms() - TOKEN_LIFE_MS, ..claims }.seal(&seal);
+    assert_eq!(relay.get(&path, Some(&expired)).await.refusal(), (401, "token_expired".into()));
+    // A quarter of an hour is also what a relay whose clock was set back by an hour believes of its tokens.
+    let future = TokenClaims { issued_at_ms: clock::now_ms() + 3_600_000, ..claims }.seal(&seal);
+    assert_eq!(relay.get(&path, Some(&future)).await.refusal(), (401, "token_expired".into()));
+    let other = Seal::of(&nodespace_relay::key::RelayKey::from_seed(&seed()));
+    assert_eq!(relay.get(&path, Some(&claims.seal(&other))).await.refusal(), (401, "unknown_token".into()));
+    assert_eq!(relay.get(&path, Some(&founder.token)).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_ends_a_token_at_once_at_every_instance() {
+    let relay = TestRelay::start().await;
+    let other = relay.another().await;
+    let (mut founder, joiner) = two_members(&relay).await;
+    let path = format!("/v1/workspaces/{}", founder.workspace);
+    assert_eq!(other.get(&path, Some(&joiner.token)).await.json()["role"], "editor");
+    let seen = founder.replica.frontier().iter().flat_map(|entry| entry.heads.iter().map(|head| (entry.log, *head))).collect();
+    let remove = WorkspaceAction::RemoveMember { user: joiner.user.user(), seen };
+    founder.replica.change_workspace(clock::now(), remove).unwrap();
+    founder.replica.commit().unwrap();
+    founder.sync(&relay).await;
+    assert_eq!(other.get(&path, Some(&joiner.token)).await.refusal(), (403, "removed".into()));
+    assert_eq!(joiner.send(&other, &pull(&joiner), Encoding::Cbor).await.refusal(), (403, "removed".into()));
+    assert_eq!(joiner.try_login(&other).await.refusal(), (403, "removed".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invite_lets_in_while_it_is_open() {
+    let relay = TestRelay::start().await;
+    let mut founder = Device::found();
+    let ticket = founder.invite(Role::Editor);
+    let ended = {
+        let key = KeyPair::from_seed(&seed());
+        founder.replica.invite(clock::now(), &key, Role::Editor, Timestamp::from_ms(clock::now_ms() + 1), 1).unwrap()
+    };
+    founder.replica.commit().unwrap();
+    founder.login(&relay).await;
+    founder.sync(&relay).await;
+    // An invite that has ended, an invite that is not known, a proof by another key.
+    while clock::now() <= ended.expires {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(Device::joiner(&ended).try_login(&relay).await.refusal(), (403, "bad_invite".into()));
+    let mut forged = ticket.clone();
+    forged.key = KeyPair::from_seed(&seed());
+    assert_eq!(Device::joiner(&forged).try_login(&relay).await.refusal(), (403, "bad_credential".into()));
+    forged.invite.0[0] ^= 1;
+    assert_eq!(Device::joiner(&forged).try_login(&relay).await.refusal(), (403, "bad_invite".into()));
+    // A newcomer reads; it writes nothing before it has joined.
+    let mut joiner = Device::joiner(&ticket);
+    joiner.login(&relay).await;
+    joiner.sync(&relay).await;
+    let carried = founder_packet(&founder, &joiner);
+    assert_eq!(joiner.send(&relay, &carried, Encoding::Cbor).await.refusal(), (403, "join_first".into()));
+    // The invite is revoked: the token, of a quarter of an hour, is worth nothing.
+    founder.replica.change_workspace(clock::now(), WorkspaceAction::RevokeInvite { invite: ticket.invite }).unwrap();
+    founder.replica.commit().unwrap();
+    founder.sync(&relay).await;
+    assert_eq!(joiner.send(&relay, &pull(&joiner), Encoding::Cbor).await.refusal(), (403, "bad_invite".into()));
+}
+
+/// What the founder wrote, carried by somebody else.
+fn founder_packet(founder: &Device, carrier: &Device) -> SyncPacket {
+    let mut packet = pull(carrier);
+    let through = founder.replica.logs().get(&founder.author.log()).unwrap().last_seq();
+    let mut range = nodespace_protocol::replica::LogRange { log: founder.author.log(), branch: 0, after: 0, through };
+    while let Some(reached) = packet.push(&founder.replica, &range).unwrap() {
+        range.after = reached;
+    }
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_device_of_a_member_reads_and_makes_itself_known() {
+    let relay = TestRelay::start().await;
+    let (mut founder, _) = two_members(&relay).await;
+    founder.create("a", "text");
+    founder.sync(&relay).await;
+    let mut second = founder.second_device();
+    second.login(&relay).await;
+    second.sync(&relay).await;
+    assert_eq!(second.text("a"), "text");
+    let add = WorkspaceAction::AddDevice { certificate: second.certificate() };
+    second.replica.change_workspace(clock::now(), add).unwrap();
+    second.create("b", "from the second device");
+    second.sync(&relay).await;
+    founder.sync(&relay).await;
+    assert_eq!(founder.text("b"), "from the second device");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_closed_relay_takes_no_new_workspace_and_an_open_one_only_so_many() {
+    let relay = TestRelay::with(|config| config.quota.new_workspaces = false).await;
+    assert_eq!(Device::found().try_login(&relay).await.refusal(), (403, "new_workspaces_closed".into()));
+    let relay = TestRelay::with(|config| config.quota.workspaces_per_user = 0).await;
+    let mut device = Device::found();
+    device.login(&relay).await;
+    let packet = device.packet(8);
+    assert_eq!(device.send(&relay, &packet, Encoding::Cbor).await.refusal(), (403, "too_many_workspaces".into()));
+    assert_eq!(relay.rows().await, [0; 7]);
+}

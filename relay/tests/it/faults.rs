@@ -1,0 +1,94 @@
+//! Faults while everybody writes: relays are killed, PostgreSQL is restarted, Redis is flushed and killed. Nothing that was acknowledged
+//! is lost, nothing is there twice, no cursor skips anything.
+//!
+//! The same with 64 writers and a million operations is `cargo bench -p nodespace-relay --profile relay -- faults`.
+
+use nodespace_protocol::op::Segment;
+use nodespace_protocol::replica::Replica;
+use nodespace_protocol::store::MemoryStore;
+use nodespace_relay::clock;
+
+use crate::cluster::Cluster;
+use crate::load::{Seen, Team, Verdict, check};
+
+const WORKSPACES: usize = 4;
+const WRITERS: usize = 4;
+const PACKETS: usize = 24;
+const OPS: usize = 25;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heavy_nothing_is_lost_twice_or_skipped_while_servers_fail() {
+    let mut cluster = Cluster::start(env!("CARGO_BIN_EXE_nodespace-relay"), 2).await;
+    let http = crate::world::http();
+    let mut teams: Vec<Team> = (0..WORKSPACES).map(|seed| Team::new(seed as u64, WRITERS, &http, &cluster.url, cluster.relay_id)).collect();
+    for team in &mut teams {
+        team.found().await;
+    }
+    let (done, is_done) = tokio::sync::watch::channel(false);
+    let readers: Vec<_> = teams
+        .iter()
+        .map(|team| {
+            let (mut reader, is_done) = (team.reader.clone(), is_done.clone());
+            tokio::spawn(async move {
+                let mut seen = Seen::default();
+                while !*is_done.borrow() {
+                    seen.read_to_end(&mut reader).await;
+                    // A device asks now and then; here often enough to be in the middle of everything.
+                    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                }
+                seen.read_to_end(&mut reader).await;
+                seen
+            })
+        })
+        .collect();
+    let mut writing = tokio::task::JoinSet::new();
+    for (number, team) in teams.iter_mut().enumerate() {
+        for mut writer in std::mem::take(&mut team.writers) {
+            writing.spawn(async move {
+                writer.push(PACKETS, OPS).await;
+                (number, writer)
+            });
+        }
+    }
+    // One fault after the other, for as long as somebody writes; each kind at least once.
+    let mut faults = 0;
+    let mut finished = Vec::new();
+    while finished.len() < WORKSPACES * WRITERS || faults < 6 {
+        match faults % 6 {
+            0 | 3 => cluster.kill_relay(faults / 3 % 2).await,
+            1 => cluster.redis.flush(),
+            2 => cluster.restart_postgres("INT").await,
+            4 => {
+                cluster.redis.kill();
+                cluster.redis.run();
+            }
+            _ => cluster.restart_postgres("KILL").await,
+        }
+        faults += 1;
+        // The next one comes when something was acknowledged in between.
+        if let Some(writer) = writing.join_next().await {
+            finished.push(writer.unwrap());
+        }
+    }
+    for (number, writer) in finished {
+        teams[number].writers.push(writer);
+    }
+    done.send(true).unwrap();
+    for (team, reader) in teams.iter_mut().zip(readers) {
+        let seen = reader.await.unwrap();
+        let verdict = check(team, &seen).await;
+        let acknowledged = WRITERS * PACKETS * OPS;
+        assert_eq!(verdict, Verdict { acknowledged, lost: 0, duplicated: 0, skipped: 0 });
+        // The device that followed all the time holds what one that comes late does.
+        let fold = |seen: &Seen| {
+            let mut replica = Replica::open(team.workspace, MemoryStore::new(), None, clock::now()).unwrap();
+            for packed in &seen.segments {
+                replica.ingest(&Segment::decode(&packed.bytes).unwrap(), clock::now()).unwrap();
+            }
+            replica.state_digest()
+        };
+        let mut late = Seen::default();
+        late.read_to_end(&mut team.reader).await;
+        assert_eq!(fold(&seen), fold(&late));
+    }
+}
