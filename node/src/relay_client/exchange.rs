@@ -13,7 +13,7 @@ use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::PendingBuffer;
 use nodespace_protocol::store::StoreError;
 use nodespace_protocol::view::packet::PACKET_OPERATIONS_MAX;
-use nodespace_protocol::view::{PushedRun, Sender, SyncPacket, SyncResponse};
+use nodespace_protocol::view::{Cursor, PushedRun, Sender, SyncPacket, SyncResponse};
 
 use super::api::{ATTACHMENTS_MAX, RelayApi, in_thread};
 use super::error::{RelayError, RelayRefusal};
@@ -64,6 +64,8 @@ pub(crate) struct Exchanged {
     pub(crate) digest: Option<[u8; 32]>,
     /// Of this store's operations, in order of arrival, so many are there.
     pub(crate) stored_through: u32,
+    /// Up to where its log has come.
+    pub(crate) cursor: Cursor,
 }
 
 /// What is true of the replica at one moment.
@@ -337,7 +339,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             self.save(Vec::new()).await?;
         }
         let digest = look.is_member.then_some(look.digest);
-        Ok(Exchanged { counts: self.counts, digest, stored_through: look.ops })
+        Ok(Exchanged { counts: self.counts, digest, stored_through: look.ops, cursor: self.memory.cursor })
     }
 
     /// Keeps the evidence; from here on the relay is not asked any more.

@@ -15,6 +15,9 @@ use crate::engine::DeviceReplica;
 /// The most ends of one log that are remembered. Of a log that was forked more often some are sent again, and stored once.
 const HEADS_MAX: usize = 64;
 
+/// How deep what is kept may nest; it nests less.
+const DEPTH_MAX: usize = 16;
+
 /// What is remembered of a relay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RelayMemory {
@@ -44,7 +47,7 @@ impl RelayMemory {
     pub(crate) fn load(replica: &DeviceReplica, url: &RelayUrl) -> Result<Self, StoreError> {
         let key = key(url);
         let Some(bytes) = replica.store().value(&key)? else { return Ok(Self::default()) };
-        ciborium::de::from_reader_with_recursion_limit(bytes.as_slice(), 16).map_err(|error| StoreError::Corrupt {
+        read(&bytes).map_err(|error| StoreError::Corrupt {
             place: format!("what is remembered of the relay {url}"),
             what: format!("{error}; remove the relay and add it again"),
         })
@@ -55,10 +58,7 @@ impl RelayMemory {
     /// # Errors
     /// When the store fails.
     pub(crate) fn save(&self, replica: &DeviceReplica, url: &RelayUrl) -> Result<(), StoreError> {
-        let mut bytes = Vec::new();
-        // Writing to memory does not fail.
-        ciborium::into_writer(self, &mut bytes).unwrap_or_default();
-        replica.store().put_value(&key(url), &bytes)
+        replica.store().put_value(&key(url), &write(self))
     }
 
     /// Forgets a relay, evidence included.
@@ -123,7 +123,75 @@ impl RelayMemory {
     }
 }
 
+/// What is remembered, as it is kept.
+fn write(memory: &RelayMemory) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing to memory does not fail.
+    ciborium::into_writer(memory, &mut bytes).unwrap_or_default();
+    bytes
+}
+
+fn read(bytes: &[u8]) -> Result<RelayMemory, ciborium::de::Error<std::io::Error>> {
+    ciborium::de::from_reader_with_recursion_limit(bytes, DEPTH_MAX)
+}
+
 fn key(url: &RelayUrl) -> String {
     let name = blake3::hash(url.as_str().as_bytes());
     format!("relay/of/{}", hex(&name.as_bytes()[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use nodespace_protocol::crypto::KeyPair;
+    use nodespace_protocol::ids::{DeviceId, OpHash, WorkspaceId};
+
+    use super::super::follower::AlarmKind;
+    use super::*;
+
+    fn known() -> RelayMemory {
+        let relay = KeyPair::from_seed(&[1; 32]);
+        let cursor = Cursor { epoch: u64::MAX, version: 3 };
+        let running = RunningHash([7; 32]);
+        let checkpoint = Checkpoint::sign(&relay, WorkspaceId([4; 32]), cursor, running);
+        let alarm = Alarm { kind: AlarmKind::Forked, before: Some(checkpoint.clone()), now: None, followed: 3 };
+        let log = LogId { device: DeviceId([5; 32]), epoch: 9 };
+        RelayMemory {
+            relay: Some(relay.relay()),
+            cursor,
+            running: running.0.to_vec(),
+            checkpoint: Some(checkpoint),
+            held: vec![(log, vec![Head { seq: 8, hash: OpHash([6; 32]) }])],
+            stored_through: 12,
+            alarm: Some(alarm),
+            confirmed_ms: Some(1),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_half_of_it_is_not() {
+        let bytes = write(&known());
+        assert_eq!(read(&bytes).unwrap(), known());
+        assert_eq!(read(&write(&RelayMemory::default())).unwrap(), RelayMemory::default());
+        for end in 0..bytes.len() {
+            assert!(read(&bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn another_epoch_or_a_rebuild_forgets_what_the_relay_holds_and_not_what_it_signed() {
+        let mut memory = known();
+        let mut followed = memory.followed();
+        followed.cursor.version = 4;
+        memory.follow(followed);
+        assert_eq!((memory.held().len(), memory.stored_through), (1, 12));
+        let mut restored = memory.clone();
+        let mut followed = restored.followed();
+        followed.begin(1);
+        restored.follow(followed);
+        memory.rebuild();
+        for memory in [memory, restored] {
+            assert_eq!((memory.held().len(), memory.stored_through, memory.cursor.version), (0, 0, 0));
+            assert_eq!(memory.checkpoint, known().checkpoint);
+        }
+    }
 }

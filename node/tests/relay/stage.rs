@@ -66,7 +66,10 @@ impl Relay {
                 .is_ok_and(|status| status.success())
         };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scripts");
-        let servers = format!(". '{}/servers.sh'; postgres_programs && command -v redis-server redis-cli psql", scripts.display());
+        let servers = format!(
+            ". '{}/servers.sh'; postgres_programs && command -v redis-server && command -v redis-cli && command -v psql",
+            scripts.display()
+        );
         if !has(&servers) {
             eprintln!("skipped: PostgreSQL or Redis is not installed; run scripts/setup.sh relay");
             return None;

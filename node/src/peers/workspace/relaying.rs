@@ -76,8 +76,9 @@ pub(super) struct Relaying {
     batch: Option<BatchId>,
     running: Option<Running>,
     hints: Option<(RelayUrl, AbortHandle)>,
-    /// How far the log of the relay that is listened to has come.
+    /// How far the log of the relay that is listened to has come here, and how far it reaches by what it said last.
     cursor: Cursor,
+    hinted: Option<Cursor>,
     directory_due: u64,
 }
 
@@ -94,6 +95,7 @@ impl Relaying {
             running: None,
             hints: None,
             cursor: Cursor::default(),
+            hinted: None,
             directory_due: 0,
         }
     }
@@ -344,10 +346,8 @@ impl WorkspaceSync {
             }
             RelayNote::Ended { serial, outcome, distrusted } => self.on_exchanged(serial, *outcome, distrusted).await?,
             RelayNote::Hint(cursor) => {
-                let is_news = cursor.epoch != self.relaying.cursor.epoch || cursor.version > self.relaying.cursor.version;
-                if is_news && self.relaying.running.is_none() {
-                    self.orchestrate(OrchestratorInput::GapSeen(Target::Relay));
-                }
+                self.relaying.hinted = Some(cursor);
+                self.follow_hint();
             }
             RelayNote::Read { read } => {
                 let now = self.now();
@@ -367,6 +367,18 @@ impl WorkspaceSync {
             RelayNote::Changed => self.relaying.stale = true,
         }
         Ok(())
+    }
+
+    /// What the relay said to have is fetched, unless an exchange is at it: then it is looked at again when that has ended.
+    fn follow_hint(&mut self) {
+        if self.relaying.running.is_some() {
+            return;
+        }
+        let known = self.relaying.cursor;
+        let is_news = |hinted: &Cursor| hinted.epoch != known.epoch || hinted.version > known.version;
+        if self.relaying.hinted.take().as_ref().is_some_and(is_news) {
+            self.orchestrate(OrchestratorInput::GapSeen(Target::Relay));
+        }
     }
 
     fn relay_attempts(&self) -> impl Iterator<Item = AttemptId> {
@@ -431,7 +443,9 @@ impl WorkspaceSync {
             return Ok(());
         }
         self.finish_relay(exchanged.counts);
+        self.relaying.cursor = exchanged.cursor;
         self.follow_relay(url);
+        self.follow_hint();
         Ok(())
     }
 
