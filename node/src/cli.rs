@@ -32,6 +32,7 @@ mod place;
 mod progress;
 mod qr;
 mod reference;
+mod relay;
 mod run;
 mod search;
 mod session;
@@ -107,6 +108,9 @@ pub(crate) enum Command {
     Device(devices::DeviceCommand),
     /// Show the network: who is connected, and who was turned away.
     Peers(peers::PeersArguments),
+    /// Choose, show and check the relays of the workspace.
+    #[command(subcommand)]
+    Relay(relay::RelayCommand),
     /// See how this device agrees with others, and sync now.
     #[command(subcommand)]
     Sync(sync::SyncCommand),
@@ -185,6 +189,7 @@ async fn with_device(command: Command, context: &mut Context) -> anyhow::Result<
             Command::Devices => devices::list(&session.client, out).await,
             Command::Device(command) => devices::run(command, workspace.as_ref(), &session.client, out).await,
             Command::Peers(arguments) => peers::run(arguments, &session.client, out).await,
+            Command::Relay(command) => relay::run(command, &session.client, out).await,
             Command::Sync(command) => sync::run(command, session, out).await,
             Command::Node(command) => node::run(command, &session.client, out).await,
             Command::Embed(arguments) => embed::run(arguments, &session.client, out).await,

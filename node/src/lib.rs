@@ -10,7 +10,7 @@
 //! 3. [`service`]: each request, as a method of a workspace;
 //! 4. [`api`]: the same over HTTP, for the programs of this machine; [`client`] talks to it;
 //! 5. [`import`], [`export`], [`backup`], [`doctor`]: what requests do that take longer;
-//! 6. [`sync`]: when to sync with whom, as machines without a clock;
+//! 6. [`sync`]: when to sync with whom, as machines without a clock; [`peers`] and [`relay_client`]: doing it;
 //! 7. [`config`] and [`logging`]: what a person can set.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -27,5 +27,6 @@ pub mod logging;
 pub mod model;
 pub mod net;
 pub mod peers;
+pub mod relay_client;
 pub mod service;
 pub mod sync;

@@ -13,6 +13,7 @@ pub mod maintenance;
 pub mod membership;
 pub mod network;
 pub mod node;
+pub mod relay;
 pub mod search;
 pub mod status;
 pub mod task;
@@ -34,6 +35,7 @@ pub use node::{
     CreateNode, DeleteNode, HistoryStep, MoveNode, Node, NodePage, PlaceRequest, PutEmbedding, TextEdit, TreeLine, TreePage, UpdateNode,
     WriteReply,
 };
+pub use relay::{AddRelay, RelayAlarm, RelayCheck, RelayCheckList, RelayEntry, RelayList, RelaySource, RelayWord};
 pub use search::{SearchFilters, SearchHit, SearchMode, SearchReply, SearchRequest};
 pub use status::{ProjectionStatus, StoreStatus, WorkspaceStatus};
 pub use task::{Progress, TaskLine};

@@ -11,6 +11,9 @@
 //!                reads and writes frames beside it; each step of the protocol's session is a job of the workspace's writer
 //! ```
 //!
+//! A relay is one more to sync with (`workspace/relaying.rs`, over [`crate::relay_client`]): while no peer can be reached, and to keep it
+//! current.
+//!
 //! A session reconciles first, then stays open and forwards what is new. Own operations go to every session at once; those of others are
 //! held for a moment, since among devices that all talk to each other they come from their author (see `Session::holding`). Gossip is added
 //! where not every member is connected. Everything is bounded: queues between the parts, frames, what a peer may say without bringing
@@ -18,6 +21,7 @@
 
 mod addresses;
 mod budget;
+mod carriers;
 mod fetch;
 mod gossip;
 mod hub;
@@ -32,6 +36,7 @@ mod workspace;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use nodespace_protocol::ids::WorkspaceId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::{Device, JoinProgress, Joining, Network, Workspace};
@@ -51,7 +56,7 @@ pub struct PeersOptions {
     pub interval_ms: u64,
     /// Whether operations are gossiped, beside being sent to every connected member.
     pub gossip: GossipUse,
-    /// URLs of relays, for tickets.
+    /// URLs of relays for all workspaces, the preferred one first; a workspace may have others of its own.
     pub relays: Vec<String>,
 }
 
@@ -121,6 +126,11 @@ impl Network for Peers {
             let asked = self.ask(|answer| HubCommand::SyncNow { workspace: workspace.id(), target, answer }).await?;
             asked.map_err(|()| ServiceError::new(ErrorCode::Unavailable, "this workspace is being joined; there is nothing to sync yet"))
         })
+    }
+
+    fn relays_changed(&self, workspace: WorkspaceId) -> BoxFuture<'_, ()> {
+        // A hub that has ended needs not know.
+        Box::pin(async move { drop(self.commands.send(HubCommand::RelaysChanged(workspace)).await) })
     }
 
     fn snapshot(&self) -> BoxFuture<'_, Result<NetworkStatus, ServiceError>> {

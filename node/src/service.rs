@@ -18,6 +18,7 @@ mod list;
 mod members;
 mod nodes;
 pub(crate) mod parse;
+mod relays;
 mod search;
 mod status;
 mod sync;

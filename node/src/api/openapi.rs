@@ -15,7 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::routes::{
-    batch, changes, conflicts, devices, invites, join, members, meta, network, nodes, outline, search, status, sync, tasks, workspaces,
+    batch, changes, conflicts, devices, invites, join, members, meta, network, nodes, outline, relays, search, status, sync, tasks,
+    workspaces,
 };
 use super::state::ApiState;
 use crate::model;
@@ -64,6 +65,7 @@ const OF_DEVICE: [&str; 10] = [
         (name = "workspaces", description = "The workspaces of this device: making, joining, naming them"),
         (name = "members", description = "Who belongs to a workspace: invites, members, devices"),
         (name = "sync", description = "How this device agrees with others"),
+        (name = "relays", description = "Relays: by way of which devices sync that are never online together"),
         (name = "network", description = "The connections to others"),
         (name = "tasks", description = "Long work, answered line by line"),
         (name = "device", description = "The API itself"),
@@ -113,6 +115,8 @@ pub(super) fn routes() -> (Router<ApiState>, utoipa::openapi::OpenApi) {
         .routes(routes!(devices::identity))
         .routes(routes!(sync::now, sync::start))
         .routes(routes!(sync::follow))
+        .routes(routes!(relays::list, relays::add, relays::remove))
+        .routes(routes!(relays::check))
         .routes(routes!(network::now))
         .routes(routes!(network::add, network::remove))
         .routes(routes!(tasks::import))

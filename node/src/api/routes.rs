@@ -11,6 +11,7 @@ pub(super) mod meta;
 pub(super) mod network;
 pub(super) mod nodes;
 pub(super) mod outline;
+pub(super) mod relays;
 pub(super) mod search;
 pub(super) mod status;
 pub(super) mod sync;

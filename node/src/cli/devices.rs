@@ -57,7 +57,7 @@ pub(crate) async fn run(command: &DeviceCommand, workspace: Option<&String>, cli
                 let what = if count == 1 { "one workspace".to_owned() } else { format!("{count} workspaces") };
                 out.line(format_args!("\nAdded to {what}. On the new device run: nodespace join TICKET"))?;
                 out.line("It is of use to that device only, but holds the secrets of the workspaces: hand it over in private.")?;
-                print_reach(out, invitation.addresses, client)
+                print_reach(out, invitation.addresses, None, client)
             })?;
         }
         DeviceCommand::Remove(arguments) => {

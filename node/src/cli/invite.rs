@@ -118,13 +118,17 @@ async fn new(arguments: &NewArguments, client: &Client, out: &mut Output) -> any
         out.line("\nThe other side runs: nodespace join TICKET")?;
         out.line(format_args!("It makes them {}, can be used {uses}, and ends at {}.", invitation.role, invitation.expires))?;
         out.line("Whoever has the ticket can join: hand it over in private.")?;
-        print_reach(out, invitation.addresses, client)
+        print_reach(out, invitation.addresses, invitation.relay.as_deref(), client)
     })?;
     Ok(())
 }
 
 /// What there is to know when a ticket leads nowhere by itself.
-pub(crate) fn print_reach(out: &mut Output, addresses: usize, client: &Client) -> io::Result<()> {
+pub(crate) fn print_reach(out: &mut Output, addresses: usize, relay: Option<&str>, client: &Client) -> io::Result<()> {
+    if let Some(relay) = relay {
+        return out
+            .line(format_args!("It names the relay {relay}: once this device has synced with it, the other side can join at any time."));
+    }
     if addresses == 0 {
         out.line("It carries no address: the other side has to be in the same local network.")?;
     }

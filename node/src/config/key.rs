@@ -136,14 +136,7 @@ fn dial_addresses(value: &Value) -> Result<Vec<String>, String> {
 
 fn urls(value: &Value) -> Result<Vec<String>, String> {
     let urls = value.list()?;
-    let is_url = |url: &&String| {
-        let uri: Option<axum::http::Uri> = url.parse().ok();
-        uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty()))
-    };
-    match urls.iter().find(|url| !is_url(url)) {
-        Some(wrong) => Err(format!("`{wrong}` is no relay's URL; write it like https://relay.example.org")),
-        None => Ok(urls),
-    }
+    urls.iter().map(|url| crate::relay_client::RelayUrl::parse(url).map(String::from).map_err(|error| error.to_string())).collect()
 }
 
 fn level(value: &Value) -> Result<String, String> {

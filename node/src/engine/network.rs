@@ -124,6 +124,9 @@ pub trait Network: fmt::Debug + Send + Sync {
     /// Syncs now, with one target or with all of a workspace, and answers how it stands when all attempts have ended.
     fn sync_now<'a>(&'a self, workspace: Workspace, target: Option<Target>) -> BoxFuture<'a, Result<DeviceStatus, ServiceError>>;
 
+    /// The relays of a workspace were added, removed or looked after: they are looked up anew, and synced with.
+    fn relays_changed(&self, workspace: WorkspaceId) -> BoxFuture<'_, ()>;
+
     /// How the network is.
     fn snapshot(&self) -> BoxFuture<'_, Result<NetworkStatus, ServiceError>>;
 

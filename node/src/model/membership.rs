@@ -134,8 +134,11 @@ pub struct Invitation {
     pub expires: String,
     /// How many may join.
     pub uses: u32,
-    /// How many addresses the ticket carries; 0 = the joiner has to find this device in its own network, or by a relay.
+    /// How many addresses the ticket carries; 0 = the joiner has to find this device in its own network, or by the relay.
     pub addresses: usize,
+    /// The relay that the ticket names, if any: with one the joiner needs nobody to be online.
+    #[serde(default)]
+    pub relay: Option<String>,
 }
 
 impl std::fmt::Debug for Invitation {

@@ -20,15 +20,34 @@ const QUIET_TIME: Duration = Duration::from_secs(20);
 /// Refusals that wait to be heard.
 const REFUSALS_MAX: usize = 16;
 
+/// Whom a ticket names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Host {
+    /// A member's device.
+    Device(DeviceId),
+    /// A relay, by its URL.
+    Relay(String),
+}
+
+impl std::fmt::Display for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Device(device) => write!(f, "device {}", device.short()),
+            Self::Relay(url) => write!(f, "the relay {url}"),
+        }
+    }
+}
+
 /// See [`Network::fetch_membership`](crate::engine::Network::fetch_membership).
 pub(super) async fn membership(peers: &Peers, workspace: Workspace, joining: Joining, progress: JoinProgress) -> Result<(), ServiceError> {
     let hosts = hosts(&joining);
+    let relays = joining.relays.iter().cloned().map(Host::Relay);
     let (refusals, mut refused) = mpsc::channel(REFUSALS_MAX);
-    let whom: BTreeSet<DeviceId> = hosts.keys().copied().collect();
+    let whom: BTreeSet<Host> = hosts.keys().copied().map(Host::Device).chain(relays).collect();
     let command = HubCommand::Join { workspace: workspace.id(), joining: Box::new(joining.clone()), hosts, refusals };
     peers.commands.send(command).await.map_err(|_| ServiceError::stopping())?;
     let mut news = workspace.feed().watch();
-    let mut reasons: BTreeMap<DeviceId, String> = BTreeMap::new();
+    let mut reasons: BTreeMap<Host, String> = BTreeMap::new();
     let deadline = Instant::now() + FETCH_TIME;
     loop {
         let credential = joining.clone();
@@ -42,10 +61,10 @@ pub(super) async fn membership(peers: &Peers, workspace: Workspace, joining: Joi
         }
         tokio::select! {
             changed = news.changed() => changed.map_err(|_| ServiceError::stopping())?,
-            Some((device, reason)) = refused.recv() => {
-                reasons.insert(device, reason);
+            Some((host, reason)) = refused.recv() => {
+                reasons.insert(host, reason);
                 // When everybody whom the ticket names has said no, waiting is in vain.
-                if reasons.keys().copied().collect::<BTreeSet<_>>() == whom {
+                if reasons.keys().eq(whom.iter()) {
                     return Err(ServiceError::new(ErrorCode::Forbidden, told(&reasons)));
                 }
             }
@@ -63,15 +82,16 @@ fn hosts(joining: &Joining) -> BTreeMap<DeviceId, Vec<crate::net::Multiaddr>> {
     hosts
 }
 
-fn told(reasons: &BTreeMap<DeviceId, String>) -> String {
-    let each: Vec<String> = reasons.iter().map(|(device, reason)| format!("device {} says: {reason}", device.short())).collect();
+fn told(reasons: &BTreeMap<Host, String>) -> String {
+    let each: Vec<String> = reasons.iter().map(|(host, reason)| format!("{host} says: {reason}")).collect();
     each.join("; ")
 }
 
-fn unreachable(joining: &Joining, reasons: &BTreeMap<DeviceId, String>) -> String {
+fn unreachable(joining: &Joining, reasons: &BTreeMap<Host, String>) -> String {
     let kind = if matches!(joining.credential, Credential::Join { .. }) { "member" } else { "device of yours" };
     let said = if reasons.is_empty() { String::new() } else { format!(" ({})", told(reasons)) };
-    let tried = if joining.addresses.is_empty() { "the ticket names no address".to_owned() } else { joining.addresses.join(", ") };
+    let named: Vec<&str> = joining.addresses.iter().chain(&joining.relays).map(String::as_str).collect();
+    let tried = if named.is_empty() { "the ticket names no address".to_owned() } else { named.join(", ") };
     format!(
         "no {kind} could be reached in {} s: {tried}{said}; is the device that made the ticket running, and on this network?",
         FETCH_TIME.as_secs()

@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::addresses::Exchange;
+use super::carriers::Carriers;
+use super::fetch::Host;
 use super::traffic::Traffic;
-use super::workspace::{self, Inbox, Input, Setup};
+use super::workspace::{self, Inbox, Input, RelayNote, Setup};
 use super::{PeersOptions, inspect};
 use crate::engine::{Device, Joining, TicketAddresses, Workspace};
 use crate::net::address::{Source, is_loopback};
@@ -40,8 +42,9 @@ pub(super) enum HubCommand {
         workspace: WorkspaceId,
         joining: Box<Joining>,
         hosts: BTreeMap<DeviceId, Vec<Multiaddr>>,
-        refusals: mpsc::Sender<(DeviceId, String)>,
+        refusals: mpsc::Sender<(Host, String)>,
     },
+    RelaysChanged(WorkspaceId),
     AddPeer {
         device: DeviceId,
         address: Multiaddr,
@@ -75,6 +78,7 @@ pub(super) struct Hub {
     device: Device,
     net: NetHandle,
     traffic: Traffic,
+    carriers: Carriers,
     options: PeersOptions,
     explicit_only: bool,
     boot_nonce: u64,
@@ -95,6 +99,7 @@ impl Hub {
             device,
             net,
             traffic,
+            carriers: Carriers::default(),
             options,
             explicit_only,
             boot_nonce: random(),
@@ -153,10 +158,13 @@ impl Hub {
     fn begin(&self, workspace: Workspace) -> Known {
         let setup = Setup {
             workspace: workspace.clone(),
+            device: self.device.clone(),
             own: self.device.id(),
             clock: self.device.clock(),
             net: self.net.clone(),
             traffic: self.traffic.clone(),
+            carriers: self.carriers.clone(),
+            explicit_only: self.explicit_only,
             monitor: self.device.metrics().sync.clone(),
             options: self.options.clone(),
             boot_nonce: self.boot_nonce,
@@ -308,6 +316,11 @@ impl Hub {
                 // Whoever asked may have gone.
                 None => drop(answer.send(Err(()))),
             },
+            HubCommand::RelaysChanged(workspace) => {
+                if let Some(known) = self.workspaces.get(&workspace) {
+                    known.inbox.send(Input::Relay(RelayNote::Changed)).await;
+                }
+            }
             HubCommand::Join { workspace, joining, hosts, refusals } => self.join(workspace, joining, hosts, refusals).await,
             HubCommand::AddPeer { device, address, answer } => {
                 self.by_hand.insert(device);
@@ -325,7 +338,7 @@ impl Hub {
         id: WorkspaceId,
         joining: Box<Joining>,
         hosts: BTreeMap<DeviceId, Vec<Multiaddr>>,
-        refusals: mpsc::Sender<(DeviceId, String)>,
+        refusals: mpsc::Sender<(Host, String)>,
     ) {
         let mut generation = self.device.watch_workspaces();
         self.follow_workspaces(&mut generation).await;

@@ -8,6 +8,7 @@ mod attempts;
 mod facts;
 mod gossiping;
 mod recovering;
+mod relaying;
 mod sessions;
 mod waiting;
 
@@ -19,17 +20,21 @@ use nodespace_protocol::ids::{DeviceId, NodeId, WorkspaceId};
 use nodespace_protocol::replica::PendingBuffer;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::carriers::Carriers;
+use super::fetch::Host;
 use super::gossip::Channel;
 use super::hub::Told;
 use super::session::{End, Listener, Note, SessionHandle};
 use super::traffic::Traffic;
 use super::{GossipUse, PeersOptions};
-use crate::engine::{Clock, Joining, Position, Workspace};
+use crate::engine::{Clock, Device, Joining, Position, Workspace};
 use crate::model::ServiceError;
 use crate::net::{GossipMessage, NetHandle, OpenError, Stream};
 use crate::sync::status::StatusInput;
 use crate::sync::{AttemptId, DeviceStatus, OrchestratorInput, StatusBoard, SyncMonitor, SyncOrchestrator, SyncRecovery, Target};
 use facts::Facts;
+pub(super) use relaying::RelayNote;
+use relaying::Relaying;
 use sessions::Live;
 use waiting::Waiter;
 
@@ -60,7 +65,9 @@ pub(super) enum Input {
     /// Somebody wants to sync now.
     SyncNow { target: Option<Target>, answer: oneshot::Sender<Result<DeviceStatus, ()>> },
     /// This workspace is being joined by this; the answer tells who turned us away, and why.
-    Join { joining: Box<Joining>, hosts: BTreeSet<DeviceId>, refusals: mpsc::Sender<(DeviceId, String)> },
+    Join { joining: Box<Joining>, hosts: BTreeSet<DeviceId>, refusals: mpsc::Sender<(Host, String)> },
+    /// A relay's task tells.
+    Relay(RelayNote),
     /// A step on a node that was set aside is over.
     Node { node: NodeId, outcome: Result<(), crate::sync::SyncFailure> },
     /// Say goodbye and end.
@@ -107,10 +114,14 @@ impl Listener for Ear {
 #[derive(Debug)]
 pub(super) struct Setup {
     pub(super) workspace: Workspace,
+    pub(super) device: Device,
     pub(super) own: DeviceId,
     pub(super) clock: Clock,
     pub(super) net: NetHandle,
     pub(super) traffic: Traffic,
+    pub(super) carriers: Carriers,
+    /// Whether only addresses are used that somebody set.
+    pub(super) explicit_only: bool,
     pub(super) monitor: SyncMonitor,
     pub(super) options: PeersOptions,
     pub(super) boot_nonce: u64,
@@ -126,7 +137,7 @@ pub(super) struct Setup {
 struct Join {
     joining: Joining,
     hosts: BTreeSet<DeviceId>,
-    refusals: mpsc::Sender<(DeviceId, String)>,
+    refusals: mpsc::Sender<(Host, String)>,
 }
 
 /// Syncs one workspace.
@@ -152,6 +163,7 @@ pub(super) struct WorkspaceSync {
     attempts: BTreeMap<AttemptId, (Target, u64)>,
     waiters: Vec<Waiter>,
     join: Option<Join>,
+    relaying: Relaying,
     serial: u64,
     published: u64,
     unpublished: bool,
@@ -179,6 +191,7 @@ pub(super) fn start(setup: Setup) -> Inbox {
         attempts: BTreeMap::new(),
         waiters: Vec::new(),
         join: None,
+        relaying: Relaying::new(setup.seed),
         serial: 0,
         published: 0,
         unpublished: true,
@@ -195,6 +208,9 @@ impl WorkspaceSync {
         }
         self.gossiped = self.facts.ops;
         loop {
+            if self.relaying.stale && self.look_up_relays().await.is_err() {
+                return;
+            }
             self.act();
             self.publish();
             let wake = self.until_next();
@@ -239,7 +255,8 @@ impl WorkspaceSync {
             Input::Gossip(message) => self.on_gossip(message),
             Input::Gap(device) => self.orchestrate(OrchestratorInput::GapSeen(Target::peer(device))),
             Input::SyncNow { target, answer } => self.on_sync_now(target, answer).await,
-            Input::Join { joining, hosts, refusals } => self.on_join(*joining, hosts, refusals),
+            Input::Join { joining, hosts, refusals } => self.on_join(*joining, hosts, refusals).await?,
+            Input::Relay(note) => self.on_relay(note).await?,
             Input::Node { node, outcome } => self.on_node(node, outcome),
             Input::Stop(_) => {}
         }
@@ -249,6 +266,7 @@ impl WorkspaceSync {
     /// Something was committed.
     async fn on_news(&mut self) -> Result<(), ServiceError> {
         self.refresh().await?;
+        self.queue_news().await?;
         self.gossip_news().await
     }
 
@@ -257,6 +275,7 @@ impl WorkspaceSync {
         self.orchestrate(OrchestratorInput::Wall { wall_ms: self.setup.clock.now_ms() });
         self.orchestrator.handle_timeout(now);
         self.recovery.handle_timeout(now);
+        self.on_queue_timeout(now);
         self.open_expected(now);
         self.penalties.retain(|_, until| *until > now);
         self.give_up_waiting(now);
@@ -266,7 +285,8 @@ impl WorkspaceSync {
         let publish = self.unpublished.then_some(self.published + PUBLISH_MS);
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline()).min();
         let expected = self.expected.values().copied().min();
-        let machines = [self.orchestrator.next_timeout(), self.recovery.next_timeout(), publish, waiters, expected];
+        let relay = self.relaying.next_timeout();
+        let machines = [self.orchestrator.next_timeout(), self.recovery.next_timeout(), relay, publish, waiters, expected];
         let at = machines.into_iter().flatten().min().unwrap_or(u64::MAX);
         // At least now and then, so that a machine that slept is noticed.
         Duration::from_millis(at.saturating_sub(self.now()).min(10_000))
@@ -299,6 +319,7 @@ impl WorkspaceSync {
 
     /// Says goodbye to everybody.
     async fn stop(mut self, answer: oneshot::Sender<()>, inputs: &mut mpsc::Receiver<Input>) {
+        self.relaying.stop();
         for live in self.sessions.values() {
             live.handle.order(super::session::Order::Close);
         }

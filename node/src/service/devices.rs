@@ -105,11 +105,14 @@ impl Device {
         let certificate = self.certify(device);
         let chosen = self.workspaces_of_key_user(request.workspaces.as_deref()).await?;
         let mut workspaces = Vec::new();
+        let mut reach = self.ticket_addresses();
         for workspace in chosen {
+            // A ticket names one relay: the first of any of the workspaces.
+            reach.relays.splice(0..0, workspace.own_relays().await?);
             workspaces.push(workspace.take_device(client.clone(), certificate).await?);
         }
         workspaces.sort_by_key(|entry| entry.workspace);
-        let (addresses, relay) = invites::fitting(self.ticket_addresses());
+        let (addresses, relay) = invites::fitting(reach);
         let ticket = DeviceTicket { certificate, workspaces, addresses, relay };
         Ok(DeviceInvitation {
             device: device.to_string(),

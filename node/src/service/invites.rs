@@ -37,6 +37,7 @@ impl Workspace {
         let mut ticket = written.await?;
         (ticket.addresses, ticket.relay) = (addresses, relay);
         Ok(Invitation {
+            relay: ticket.relay.clone(),
             invite: ticket.invite.to_string(),
             role: parse::role_name(role).to_owned(),
             expires: time::to_text(ticket.expires),

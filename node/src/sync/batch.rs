@@ -252,6 +252,28 @@ impl BatchSync {
         }
     }
 
+    /// The relay has everything through this position, by whatever way: none of it is sent any more, nor a batch of it waited for.
+    pub fn settle(&mut self, through: u64, now: u64) {
+        self.advance(now);
+        self.queue.drop_through(through);
+        self.in_flight =
+            self.in_flight.take().filter(|in_flight| in_flight.operations.iter().any(|operation| operation.position > through));
+        // What was asked for may lie before it now; the rest is asked for again.
+        self.reading = self.reading.filter(|reading| reading.after >= through);
+        self.behind =
+            self.behind.filter(|behind| behind.through > through).map(|behind| Behind { after: behind.after.max(through), ..behind });
+        self.seen = self.seen.max(through);
+        self.backoff.reset();
+        self.send_after = self.now;
+        self.advance_cursor(through);
+        self.pump();
+    }
+
+    /// Whether a batch is waited for.
+    pub fn is_under_way(&self, batch: BatchId) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.batch == batch)
+    }
+
     /// Sends nothing more until [`BatchSync::unpark`]: the account has expired, or there is no relay. What is under way may still end.
     pub const fn park(&mut self) {
         self.parked = true;

@@ -47,6 +47,9 @@ pub enum SyncFailure {
     /// It says that this device, or its user, may not take part.
     #[error("this device was turned away; ask an owner of the workspace, or renew the account")]
     TurnedAway,
+    /// The relay contradicts what it signed before, or is another one than before.
+    #[error("the relay is not trusted any more: it contradicts itself, or is another one; see `nodespace relay check`")]
+    RelayNotTrusted,
     /// Our own disk failed.
     #[error("the store failed; free disk space or check the disk, then start again")]
     StoreFailed,
@@ -89,6 +92,7 @@ impl SyncFailure {
             Self::DataCorruption { .. } => "data_corruption",
             Self::VersionMismatch => "version_mismatch",
             Self::TurnedAway => "turned_away",
+            Self::RelayNotTrusted => "relay_not_trusted",
             Self::StoreFailed => "store_failed",
         }
     }
@@ -101,7 +105,7 @@ impl SyncFailure {
             Self::ConflictResolutionFailed { nodes } if nodes.is_empty() => Remedy::Rebuild,
             Self::ConflictResolutionFailed { .. } | Self::DataCorruption { node: Some(_) } => Remedy::SetAside,
             Self::DataCorruption { node: None } | Self::VersionMismatch => Remedy::Rebuild,
-            Self::TurnedAway | Self::StoreFailed => Remedy::Person,
+            Self::TurnedAway | Self::RelayNotTrusted | Self::StoreFailed => Remedy::Person,
         }
     }
 

@@ -75,6 +75,10 @@ impl Network for Wire {
         })
     }
 
+    fn relays_changed(&self, _: nodespace_protocol::ids::WorkspaceId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
     fn snapshot(&self) -> BoxFuture<'_, Result<NetworkStatus, ServiceError>> {
         let peer = |address: &String| PeerStatus { address: Some(address.clone()), ..PeerStatus::default() };
         let peers = self.added.lock().unwrap().iter().map(peer).collect();

@@ -29,7 +29,8 @@ pub(in super::super) async fn create(
     call: Call,
     JsonBody(request): JsonBody<CreateInvite>,
 ) -> Result<(StatusCode, Json<Invitation>), ServiceError> {
-    let reach = state.device.ticket_addresses();
+    let mut reach = state.device.ticket_addresses();
+    reach.relays.splice(0..0, call.workspace.own_relays().await?);
     Ok((StatusCode::CREATED, Json(call.workspace.invite(call.client, request, reach).await?)))
 }
 

@@ -1,6 +1,8 @@
 //! What the orchestrator asks for, and how attempts end.
 
-use nodespace_protocol::ids::DeviceId;
+use std::collections::BTreeSet;
+
+use nodespace_protocol::ids::{DeviceId, NodeId};
 use nodespace_protocol::session::{SessionEvent, SyncState};
 
 use super::super::session::{Note, Order};
@@ -23,15 +25,12 @@ impl WorkspaceSync {
                 OrchestratorOutput::Start { target: Target::Peer { device }, attempt, triggers } => {
                     self.attempt(device, attempt, &triggers)
                 }
-                OrchestratorOutput::Start { target: Target::Relay, attempt, .. } => {
-                    // No relay is a target of this driver.
-                    let result = SyncResult::Failed(SyncFailure::Unreachable);
-                    self.orchestrate(OrchestratorInput::Finished { attempt, result });
-                }
+                OrchestratorOutput::Start { target: Target::Relay, attempt, .. } => self.attempt_relay(attempt),
                 OrchestratorOutput::Abort { target, attempt, failure } => self.abort(target, attempt, failure),
                 OrchestratorOutput::Skipped { reason, .. } => self.setup.monitor.record_skip(reason),
             }
         }
+        self.act_on_queue();
         while let Some(action) = self.recovery.poll_output() {
             self.recover(action);
         }
@@ -40,11 +39,14 @@ impl WorkspaceSync {
     /// An attempt stalled, or its target is gone: the session with it is of no use.
     fn abort(&mut self, target: Target, attempt: AttemptId, failure: Option<SyncFailure>) {
         self.attempts.remove(&attempt);
-        if let Target::Peer { device } = target
-            && let Some(live) = self.sessions.get_mut(&device)
-        {
-            live.attempt = None;
-            live.handle.order(Order::Close);
+        match target {
+            Target::Peer { device } => {
+                if let Some(live) = self.sessions.get_mut(&device) {
+                    live.attempt = None;
+                    live.handle.order(Order::Close);
+                }
+            }
+            Target::Relay => self.abort_relay(),
         }
         if let Some(failure) = failure {
             self.failed(target, failure);
@@ -118,12 +120,7 @@ impl WorkspaceSync {
     /// A peer has confirmed what is held here.
     async fn on_synced(&mut self, device: DeviceId) -> Result<(), ServiceError> {
         let target = Target::peer(device);
-        let waiting = self.waiting_nodes().await?;
-        let aside = self.recovery.aside();
-        for node in aside.difference(&waiting) {
-            self.recovery.handle(RecoveryInput::Settled(node.clone()), self.now());
-        }
-        let unsettled: std::collections::BTreeSet<_> = waiting.difference(&aside).cloned().collect();
+        let unsettled = self.unsettled().await?;
         if !unsettled.is_empty() {
             self.fail(target, SyncFailure::ConflictResolutionFailed { nodes: unsettled });
             return Ok(());
@@ -158,6 +155,16 @@ impl WorkspaceSync {
         Ok(())
     }
 
+    /// Nodes whose operations wait for others, though somebody confirmed to hold the same, and that are not set aside already.
+    pub(super) async fn unsettled(&mut self) -> Result<BTreeSet<NodeId>, ServiceError> {
+        let waiting = self.waiting_nodes().await?;
+        let aside = self.recovery.aside();
+        for node in aside.difference(&waiting) {
+            self.recovery.handle(RecoveryInput::Settled(node.clone()), self.now());
+        }
+        Ok(waiting.difference(&aside).cloned().collect())
+    }
+
     /// Whatever ran with a target has failed.
     pub(super) fn fail(&mut self, target: Target, failure: SyncFailure) {
         let attempt = self.attempts.iter().find(|(_, (other, _))| *other == target).map(|(attempt, (_, since))| (*attempt, *since));
@@ -171,7 +178,7 @@ impl WorkspaceSync {
             let result = SyncResult::Failed(failure.clone());
             self.setup.monitor.record_sync(target.kind(), &result, self.now().saturating_sub(since));
             self.orchestrate(OrchestratorInput::Finished { attempt, result });
-        } else if failure == SyncFailure::Unreachable {
+        } else if failure == SyncFailure::Unreachable && target != Target::Relay {
             // A session that had nothing to do was lost with its connection: no failure of a sync.
             return;
         }

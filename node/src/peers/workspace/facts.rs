@@ -58,6 +58,8 @@ impl WorkspaceSync {
         let (known, members) = (self.facts.membership.clone(), self.facts.members.clone());
         let looked = self.setup.workspace.read(move |replica| look(replica, &known, members)).await?;
         let before = std::mem::replace(&mut self.facts, looked.facts);
+        // A relay has nothing to do before there is something to sync.
+        self.relaying.stale |= !before.has_genesis && self.facts.has_genesis && self.join.is_none();
         if before.digest != self.facts.digest || before.ops != self.facts.ops {
             let (digest, operations) = (self.facts.digest, u64::from(self.facts.ops));
             self.tell_board(StatusInput::Held { digest, operations });

@@ -6,10 +6,12 @@ use std::time::Duration;
 use nodespace_protocol::ids::{DeviceId, NodeId};
 use tokio::sync::mpsc;
 
+use super::super::fetch::Host;
 use super::super::inspect;
 use super::super::session::Order;
 use super::{Input, Join, WorkspaceSync};
 use crate::engine::Joining;
+use crate::model::ServiceError;
 use crate::net::NODE_PROTOCOL;
 use crate::sync::status::StatusInput;
 use crate::sync::{OrchestratorInput, RecoveryAction, RecoveryInput, SyncFailure, Target};
@@ -38,10 +40,14 @@ impl WorkspaceSync {
 
     /// Forgets what is remembered of a target: the session with it, and with that all it is known to hold. The next one begins from nothing.
     fn rebuild(&mut self, target: Target) {
-        if let Target::Peer { device } = target
-            && let Some(live) = self.sessions.get(&device)
-        {
-            live.handle.order(Order::Close);
+        match target {
+            Target::Peer { device } => {
+                if let Some(live) = self.sessions.get(&device) {
+                    live.handle.order(Order::Close);
+                }
+            }
+            // It is begun anew when that is done.
+            Target::Relay => return self.rebuild_relay(),
         }
         self.orchestrate(OrchestratorInput::Retry(target));
     }
@@ -61,14 +67,19 @@ impl WorkspaceSync {
         });
     }
 
-    /// Asks a peer for its version of a node, and compares.
+    /// Asks a peer for its version of a node, or the relay for the canonical one, and compares.
     fn reconcile(&self, node: NodeId, target: Target) {
+        let relay = self.relaying.preferred();
         let (workspace, inbox, net) = (self.setup.workspace.clone(), self.inbox.clone(), self.setup.net.clone());
         let connected = || self.sessions.iter().find(|(_, live)| live.is_synced()).map(|(device, _)| *device);
         let device = match target {
             Target::Peer { device } if self.setup.connected.contains(&device) => Some(device),
+            Target::Relay if relay.is_some() => None,
             Target::Peer { .. } | Target::Relay => connected(),
         };
+        if let (None, Some(relay)) = (device, relay) {
+            return self.reconcile_with_relay(relay, node);
+        }
         tokio::spawn(async move {
             let asked = async {
                 let device = device.ok_or(SyncFailure::Unreachable)?;
@@ -91,12 +102,20 @@ impl WorkspaceSync {
     }
 
     /// This workspace is being joined: hosts that are connected are asked at once.
-    pub(super) fn on_join(&mut self, joining: Joining, hosts: BTreeSet<DeviceId>, refusals: mpsc::Sender<(DeviceId, String)>) {
+    pub(super) async fn on_join(
+        &mut self,
+        joining: Joining,
+        hosts: BTreeSet<DeviceId>,
+        refusals: mpsc::Sender<(Host, String)>,
+    ) -> Result<(), ServiceError> {
+        self.keep_relays_of_ticket(&joining.relays).await?;
+        self.relaying.stale = true;
         let connected: Vec<DeviceId> = hosts.intersection(&self.setup.connected).copied().collect();
         self.join = Some(Join { joining, hosts, refusals });
         for device in connected {
             self.reachable(device);
             self.orchestrate(OrchestratorInput::Request(Some(Target::peer(device))));
         }
+        Ok(())
     }
 }

@@ -6,6 +6,7 @@
 use nodespace_protocol::ids::DeviceId;
 use nodespace_protocol::session::{ByeCode, Role, Session, SessionConfig, SyncState, SyncStatus};
 
+use super::super::fetch::Host;
 use super::super::session::{self, End, Order, Parts, SessionHandle};
 use super::{Ear, Input, WorkspaceSync, close};
 use crate::net::{OpenError, SYNC_PROTOCOL, Stream};
@@ -201,7 +202,7 @@ impl WorkspaceSync {
             && matches!(code, ByeCode::NotMember | ByeCode::Removed | ByeCode::Stranger | ByeCode::Version)
         {
             // One who does not listen has gone.
-            join.refusals.try_send((device, refusal(*code, words))).ok();
+            join.refusals.try_send((Host::Device(device), refusal(*code, words))).ok();
         }
         if let Some(failure) = failure_of(&end) {
             self.fail(target, failure);

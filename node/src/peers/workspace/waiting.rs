@@ -50,6 +50,11 @@ impl WorkspaceSync {
                 self.setup.net.dial(device).await;
             }
         }
+        if self.relaying.is_configured() && target.is_none_or(|target| target == Target::Relay) {
+            waiter.targets.insert(Target::Relay);
+            waiter.deadline = now + WAIT_MS_MAX;
+            self.orchestrate(OrchestratorInput::Request(Some(Target::Relay)));
+        }
         self.waiters.push(waiter);
     }
 

@@ -38,6 +38,11 @@ impl Queue {
         self.waiting.drain(..count).map(|(operation, _)| operation).collect()
     }
 
+    /// Those through a position need not be sent any more.
+    pub(super) fn drop_through(&mut self, position: u64) {
+        self.waiting.retain(|(operation, _)| operation.position > position);
+    }
+
     /// None waits for company.
     pub(super) fn make_due(&mut self, now: u64) {
         for (_, due) in &mut self.waiting {

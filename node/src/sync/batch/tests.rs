@@ -338,3 +338,35 @@ proptest! {
         driver.until_idle();
     }
 }
+
+#[test]
+fn what_got_there_by_another_way_is_neither_sent_nor_waited_for() {
+    let mut machine = BatchSync::resume(0, 0, 1, 0);
+    for position in 1..=60 {
+        assert_eq!(machine.queue_operation(op(position), 0), Queued::Held);
+    }
+    let Some(BatchOutput::Send { batch, operations }) = machine.poll_output() else { panic!("fifty are due") };
+    assert_eq!(operations.len(), BATCH_SIZE);
+    machine.settle(55, 10);
+    assert!(!machine.is_under_way(batch), "all of it is there");
+    assert_eq!(machine.poll_output(), Some(BatchOutput::Advance { cursor: 55 }));
+    assert_eq!(machine.pressure().held, 5);
+    machine.handle_timeout(BATCH_WAIT_MS);
+    let Some(BatchOutput::Send { batch, operations }) = machine.poll_output() else { panic!("the rest has waited long enough") };
+    assert_eq!(operations.iter().map(|operation| operation.position).collect::<Vec<_>>(), [56, 57, 58, 59, 60]);
+    machine.settle(58, BATCH_WAIT_MS);
+    assert!(machine.is_under_way(batch), "two of it are not there");
+}
+
+#[test]
+fn a_log_that_is_read_is_read_from_where_it_is_settled() {
+    let mut machine = BatchSync::resume(0, 5_000, 1, 0);
+    assert_eq!(machine.poll_output(), Some(BatchOutput::Read { after: 0, limit: BATCH_OPERATIONS_MAX }));
+    machine.settle(4_998, 0);
+    assert_eq!(machine.poll_output(), Some(BatchOutput::Advance { cursor: 4_998 }));
+    assert_eq!(machine.poll_output(), Some(BatchOutput::Read { after: 4_998, limit: BATCH_OPERATIONS_MAX }));
+    assert!(machine.refill(&[op(1)], 1, 0).is_err(), "an answer to the first question comes too late");
+    machine.settle(5_000, 0);
+    assert_eq!(machine.pressure().behind, None);
+    assert_eq!(machine.next_timeout(), None, "nothing is left to do");
+}

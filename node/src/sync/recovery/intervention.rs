@@ -45,6 +45,9 @@ impl Intervention {
             (_, SyncFailure::TurnedAway) => {
                 "ask an owner of the workspace whether this device is still a member, or renew the account, then run `nodespace sync now`"
             }
+            (_, SyncFailure::RelayNotTrusted) => {
+                "run `nodespace relay check` and show what it says to whoever runs the relay; to use it all the same, remove it and add it again"
+            }
             (_, SyncFailure::StoreFailed) => "free disk space or check the disk, start again, and run `nodespace doctor`",
             (Subject::Node { .. }, _) => {
                 "compare both versions with `nodespace conflicts show` and choose with `nodespace conflicts resolve`"

@@ -1,0 +1,102 @@
+//! A person asks what is wrong with a relay: every step of speaking to it, in words, and whether it stands by what it signed.
+
+use std::sync::Arc;
+
+use nodespace_protocol::ids::RelayId;
+use nodespace_protocol::store::StoreError;
+use nodespace_protocol::view::Checkpoint;
+
+use super::api::RelayApi;
+use super::error::RelayError;
+use super::follower::{Alarm, AlarmKind};
+use super::memory::RelayMemory;
+use crate::engine::{Clock, DeviceReplica, Workspace};
+use crate::model::{RelayCheck, ServiceError};
+
+/// A clock that is further off than this, in milliseconds, is worth a word.
+const CLOCK_OFF_MS: u64 = 30_000;
+
+/// Looks at a relay. An alarm is lifted when the relay stands by its word again, and raised when it does not.
+///
+/// # Errors
+/// When the store fails; what the relay does wrong is a finding.
+pub(crate) async fn check(workspace: &Workspace, api: Arc<RelayApi>, clock: Clock) -> Result<RelayCheck, ServiceError> {
+    let url = api.url().clone();
+    let load = url.clone();
+    let mut memory = workspace.read(move |replica| RelayMemory::load(replica, &load)).await??;
+    let mut found = RelayCheck { url: url.to_string(), ..RelayCheck::default() };
+    let before = memory.alarm.clone();
+    let looked = look(&api, clock, &mut memory, &mut found).await;
+    if let Err(error) = &looked {
+        let causes = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        found.findings.push(format!("{error}{causes}"));
+    }
+    if memory.alarm != before {
+        if before.is_some() && memory.alarm.is_none() {
+            // Its log is read again from the beginning, and has to meet what it signed.
+            memory.rebuild();
+        }
+        let kept = memory.clone();
+        let save = move |replica: &DeviceReplica| -> Result<(), StoreError> { kept.save(replica, &url) };
+        workspace.read(save).await??;
+    }
+    found.usable = looked.is_ok() && memory.alarm.is_none();
+    found.alarm = memory.alarm.as_ref().map(Alarm::to_model);
+    Ok(found)
+}
+
+async fn look(api: &RelayApi, clock: Clock, memory: &mut RelayMemory, found: &mut RelayCheck) -> Result<(), RelayError> {
+    let info = api.info().await?;
+    let ahead = info.time_ms.cast_signed().wrapping_sub(clock.now_ms().cast_signed());
+    (found.relay, found.program, found.clock_ahead_ms) = (Some(info.relay_id.to_string()), Some(info.version), Some(ahead));
+    found.findings.push(format!("it answers, epoch {}", info.epoch));
+    if ahead.unsigned_abs() > CLOCK_OFF_MS {
+        found.findings.push(format!("its clock and this device's are {} s apart: set the one that is wrong", ahead.unsigned_abs() / 1_000));
+    }
+    let (relay, _) = api.log_in(memory.relay, clock.now_ms()).await?;
+    found.findings.push("it knows this device".to_owned());
+    let standing = match api.workspace().await {
+        Ok(standing) => standing,
+        Err(RelayError::Refused(refusal)) if refusal.code == "unknown_workspace" => {
+            found.findings.push("it does not hold the workspace yet: the next sync brings it".to_owned());
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    (found.version, found.bytes) = (Some(standing.version), Some(standing.bytes));
+    let Some(kept) = memory.checkpoint.clone() else {
+        found.findings.push("there is nothing that it signed before".to_owned());
+        memory.alarm = None;
+        return Ok(());
+    };
+    if kept.epoch != standing.epoch {
+        found.findings.push(format!("its log was restored since epoch {}; what it lacks is sent again", kept.epoch));
+        memory.alarm = None;
+        return Ok(());
+    }
+    let verdict = stands_by(api, &relay, &kept).await?;
+    let said = match &verdict {
+        None => format!("it stands by what it signed for version {}", kept.version),
+        Some(alarm) => alarm.to_string(),
+    };
+    found.findings.push(said);
+    memory.alarm = verdict;
+    Ok(())
+}
+
+/// Whether the relay signs for the same version what it signed before.
+async fn stands_by(api: &RelayApi, relay: &RelayId, kept: &Checkpoint) -> Result<Option<Alarm>, RelayError> {
+    let alarm = |kind, now| Some(Alarm { kind, before: Some(kept.clone()), now, followed: kept.version });
+    let now = match api.checkpoint(Some(kept.version)).await {
+        Ok(now) => now,
+        Err(RelayError::Refused(refusal)) if refusal.code == "no_such_version" => {
+            let now = api.checkpoint(None).await?;
+            // A log that is long enough and has no end of a segment there is another log.
+            let kind = if now.version < kept.version { AlarmKind::RolledBack } else { AlarmKind::Forked };
+            return Ok(alarm(kind, Some(now)));
+        }
+        Err(error) => return Err(error),
+    };
+    now.verify(relay).map_err(|_| RelayError::NotFollowed(super::follower::FollowError::Signature))?;
+    Ok(if now == *kept { None } else { alarm(AlarmKind::Forked, Some(now)) })
+}

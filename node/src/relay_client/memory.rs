@@ -1,0 +1,197 @@
+//! What is remembered of a relay, for one workspace: in the workspace's local settings, outside every backup.
+
+use std::collections::BTreeMap;
+
+use nodespace_protocol::ids::{LogId, RelayId, hex};
+use nodespace_protocol::log::Head;
+use nodespace_protocol::store::StoreError;
+use nodespace_protocol::view::{Checkpoint, Cursor, RunningHash};
+use serde::{Deserialize, Serialize};
+
+use super::follower::{Alarm, Followed};
+use super::url::RelayUrl;
+use crate::engine::DeviceReplica;
+
+/// The most ends of one log that are remembered. Of a log that was forked more often some are sent again, and stored once.
+const HEADS_MAX: usize = 64;
+
+/// How deep what is kept may nest; it nests less.
+const DEPTH_MAX: usize = 16;
+
+/// What is remembered of a relay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RelayMemory {
+    /// Who it is, from the first contact on.
+    pub(crate) relay: Option<RelayId>,
+    /// Up to where its log has come.
+    pub(crate) cursor: Cursor,
+    #[serde(with = "serde_bytes")]
+    running: Vec<u8>,
+    /// The last word it gave.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    /// How far it holds each log, as it said itself.
+    held: Vec<(LogId, Vec<Head>)>,
+    /// Of the operations of this store, in order of arrival, so many are all held by it.
+    pub(crate) stored_through: u32,
+    /// Why it is not trusted any more.
+    pub(crate) alarm: Option<Alarm>,
+    /// When all that is here was last confirmed, in Unix milliseconds.
+    pub(crate) confirmed_ms: Option<u64>,
+}
+
+impl RelayMemory {
+    /// What is remembered of a relay; nothing of one that was never spoken to.
+    ///
+    /// # Errors
+    /// When the store fails, or what was kept cannot be read: then nobody could say whether the relay is to be trusted.
+    pub(crate) fn load(replica: &DeviceReplica, url: &RelayUrl) -> Result<Self, StoreError> {
+        let key = key(url);
+        let Some(bytes) = replica.store().value(&key)? else { return Ok(Self::default()) };
+        read(&bytes).map_err(|error| StoreError::Corrupt {
+            place: format!("what is remembered of the relay {url}"),
+            what: format!("{error}; remove the relay and add it again"),
+        })
+    }
+
+    /// Keeps it, durably.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) fn save(&self, replica: &DeviceReplica, url: &RelayUrl) -> Result<(), StoreError> {
+        replica.store().put_value(&key(url), &write(self))
+    }
+
+    /// Forgets a relay, evidence included.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) fn remove(replica: &DeviceReplica, url: &RelayUrl) -> Result<(), StoreError> {
+        replica.store().put_values(&[(key(url).as_str(), None)])
+    }
+
+    /// Where its log has been followed to.
+    pub(super) fn followed(&self) -> Followed {
+        let running = RunningHash(self.running.as_slice().try_into().unwrap_or_default());
+        Followed { cursor: self.cursor, running, witness: self.checkpoint.clone() }
+    }
+
+    /// Its log has been followed further. In another epoch it may have lost what it held.
+    pub(super) fn follow(&mut self, followed: Followed) {
+        if followed.cursor.epoch != self.cursor.epoch {
+            self.forget_held();
+        }
+        self.cursor = followed.cursor;
+        self.running = followed.running.0.to_vec();
+        self.checkpoint = followed.witness;
+    }
+
+    /// Begins anew: its log is read from the beginning, and offered everything. What it signed is not forgotten.
+    pub(crate) fn rebuild(&mut self) {
+        let mut followed = self.followed();
+        followed.begin(self.cursor.epoch);
+        self.follow(followed);
+        self.forget_held();
+    }
+
+    fn forget_held(&mut self) {
+        self.held.clear();
+        self.stored_through = 0;
+    }
+
+    /// The ends of each log that it holds.
+    pub(super) fn held(&self) -> BTreeMap<LogId, Vec<Head>> {
+        self.held.iter().cloned().collect()
+    }
+
+    /// It holds these logs up to there.
+    pub(super) fn note_held(&mut self, replica: &DeviceReplica, reached: &[(LogId, Head)]) {
+        let mut held: BTreeMap<LogId, Vec<Head>> = std::mem::take(&mut self.held).into_iter().collect();
+        for (log, head) in reached {
+            let heads = held.entry(*log).or_default();
+            let forked = replica.logs().get(log).is_some_and(nodespace_protocol::log::Log::is_forked);
+            if !forked {
+                // On a path the last says it all.
+                let last = heads.iter().copied().chain([*head]).max();
+                *heads = last.into_iter().collect();
+            } else if !heads.contains(head) {
+                heads.push(*head);
+                let surplus = heads.len().saturating_sub(HEADS_MAX);
+                heads.drain(..surplus);
+            }
+        }
+        self.held = held.into_iter().collect();
+    }
+}
+
+/// What is remembered, as it is kept.
+fn write(memory: &RelayMemory) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing to memory does not fail.
+    ciborium::into_writer(memory, &mut bytes).unwrap_or_default();
+    bytes
+}
+
+fn read(bytes: &[u8]) -> Result<RelayMemory, ciborium::de::Error<std::io::Error>> {
+    ciborium::de::from_reader_with_recursion_limit(bytes, DEPTH_MAX)
+}
+
+fn key(url: &RelayUrl) -> String {
+    let name = blake3::hash(url.as_str().as_bytes());
+    format!("relay/of/{}", hex(&name.as_bytes()[..16]))
+}
+
+#[cfg(test)]
+mod tests {
+    use nodespace_protocol::crypto::KeyPair;
+    use nodespace_protocol::ids::{DeviceId, OpHash, WorkspaceId};
+
+    use super::super::follower::AlarmKind;
+    use super::*;
+
+    fn known() -> RelayMemory {
+        let relay = KeyPair::from_seed(&[1; 32]);
+        let cursor = Cursor { epoch: u64::MAX, version: 3 };
+        let running = RunningHash([7; 32]);
+        let checkpoint = Checkpoint::sign(&relay, WorkspaceId([4; 32]), cursor, running);
+        let alarm = Alarm { kind: AlarmKind::Forked, before: Some(checkpoint.clone()), now: None, followed: 3 };
+        let log = LogId { device: DeviceId([5; 32]), epoch: 9 };
+        RelayMemory {
+            relay: Some(relay.relay()),
+            cursor,
+            running: running.0.to_vec(),
+            checkpoint: Some(checkpoint),
+            held: vec![(log, vec![Head { seq: 8, hash: OpHash([6; 32]) }])],
+            stored_through: 12,
+            alarm: Some(alarm),
+            confirmed_ms: Some(1),
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again_and_half_of_it_is_not() {
+        let bytes = write(&known());
+        assert_eq!(read(&bytes).unwrap(), known());
+        assert_eq!(read(&write(&RelayMemory::default())).unwrap(), RelayMemory::default());
+        for end in 0..bytes.len() {
+            assert!(read(&bytes[..end]).is_err(), "{end} of {} bytes", bytes.len());
+        }
+    }
+
+    #[test]
+    fn another_epoch_or_a_rebuild_forgets_what_the_relay_holds_and_not_what_it_signed() {
+        let mut memory = known();
+        let mut followed = memory.followed();
+        followed.cursor.version = 4;
+        memory.follow(followed);
+        assert_eq!((memory.held().len(), memory.stored_through), (1, 12));
+        let mut restored = memory.clone();
+        let mut followed = restored.followed();
+        followed.begin(1);
+        restored.follow(followed);
+        memory.rebuild();
+        for memory in [memory, restored] {
+            assert_eq!((memory.held().len(), memory.stored_through, memory.cursor.version), (0, 0, 0));
+            assert_eq!(memory.checkpoint, known().checkpoint);
+        }
+    }
+}
