@@ -98,17 +98,18 @@ impl<P: Fn(SyncCounts) + Send + Sync> Exchange<P> {
     /// See [`RelayError`]; what was stored here or there by then stays.
     pub(crate) async fn run(&self) -> Result<Exchanged, RelayError> {
         let url = self.api.url().clone();
-        let memory = self.workspace.read(move |replica| RelayMemory::load(replica, &url)).await?.map_err(ServiceError::from)?;
+        let mut memory = self.workspace.read(move |replica| RelayMemory::load(replica, &url)).await?.map_err(ServiceError::from)?;
         if let Some(alarm) = &memory.alarm {
             return Err(RelayError::Alarm(Box::new(alarm.clone())));
         }
         let (relay, user) = self.api.log_in(memory.relay, self.clock.now_ms()).await?;
+        memory.relay = Some(relay);
         let before = self.api.traffic();
         let mut attempt = Attempt {
             exchange: self,
             relay,
             user,
-            memory: RelayMemory { relay: Some(relay), ..memory },
+            memory,
             counts: SyncCounts::default(),
             aside: BTreeSet::new(),
             problem: None,

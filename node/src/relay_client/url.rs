@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// The longest URL that is taken; tickets carry it.
-pub const URL_BYTES_MAX: usize = 256;
+pub(crate) const URL_BYTES_MAX: usize = 256;
 
 /// Where a relay is: `https://host[:port][/path]`, or `http` where nobody else can listen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ fn devices_that_are_never_online_together_sync_and_join_by_the_relay_alone() {
 
     // The founder's process is gone. All the joiner has is the ticket.
     let joined = joiner.json(&["join", &ticket]);
-    assert_eq!(joined["result"]["joined"].as_array().or(joined["joined"].as_array()).unwrap().len(), 1, "{joined}");
+    assert_eq!(joined["result"]["joined"].as_array().or_else(|| joined["joined"].as_array()).unwrap().len(), 1, "{joined}");
     assert_eq!(text(&joiner, "first"), "written before anybody came");
     joiner.run(&["node", "create", "--id", "reply", "hello from elsewhere"]);
     assert_eq!(joiner.json(&["sync", "now"])["summary"]["state"], "synced");

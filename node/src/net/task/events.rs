@@ -150,11 +150,11 @@ impl NetTask<'_> {
             BehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
                 self.on_gossip(propagation_source, message_id, message);
             }
-            BehaviourEvent::Autonat(autonat::v2::client::Event { tested_addr, result, .. }) => {
-                if result.is_err() && self.swarm.external_addresses().next().is_none() {
-                    tracing::debug!(address = %tested_addr, "not reachable from outside at this address");
-                    self.public = Some(false);
-                }
+            BehaviourEvent::Autonat(autonat::v2::client::Event { tested_addr, result: Err(_), .. })
+                if self.swarm.external_addresses().next().is_none() =>
+            {
+                tracing::debug!(address = %tested_addr, "not reachable from outside at this address");
+                self.public = Some(false);
             }
             BehaviourEvent::Dcutr(event) => tracing::debug!(peer = %event.remote_peer_id, outcome = ?event.result.is_ok(), "hole punching"),
             BehaviourEvent::Relay(event) => tracing::debug!(?event, "circuit relay"),

@@ -109,7 +109,7 @@ impl WorkspaceSync {
         self.opening.remove(&device);
         let failure = match opened {
             Ok(stream) => {
-                let taken = self.sessions.get(&device).is_some();
+                let taken = self.sessions.contains_key(&device);
                 if !taken || self.setup.own < device {
                     self.begin(device, Role::Initiator, stream, None);
                 }
