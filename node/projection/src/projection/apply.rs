@@ -231,6 +231,23 @@ fn parts(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
     })
 }
 
+/// Whether there is a column for a vector; a model that is new gets one.
+fn admit(models: &mut Models, id: &str, embedding: &Embedding) -> Result<(), RowError> {
+    if embedding.is_none() {
+        return Ok(());
+    }
+    let (model, found) = (embedding.model.clone(), embedding.vector.len());
+    match models.find(&model) {
+        Some(known) if known.dimension == found => {}
+        Some(known) => return Err(RowError::WrongDimension { id: id.to_owned(), model, expected: known.dimension, found }),
+        None if models.is_full() => return Err(RowError::TooManyModels { id: id.to_owned(), model, limit: MODELS_MAX }),
+        None => {
+            models.add(&model, found);
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -283,21 +300,4 @@ mod tests {
         assert_eq!(upserts, [row(1, "b".into()), row(2, "c".into())]);
         assert_eq!(removals, ["3"]);
     }
-}
-
-/// Whether there is a column for a vector; a model that is new gets one.
-fn admit(models: &mut Models, id: &str, embedding: &Embedding) -> Result<(), RowError> {
-    if embedding.is_none() {
-        return Ok(());
-    }
-    let (model, found) = (embedding.model.clone(), embedding.vector.len());
-    match models.find(&model) {
-        Some(known) if known.dimension == found => {}
-        Some(known) => return Err(RowError::WrongDimension { id: id.to_owned(), model, expected: known.dimension, found }),
-        None if models.is_full() => return Err(RowError::TooManyModels { id: id.to_owned(), model, limit: MODELS_MAX }),
-        None => {
-            models.add(&model, found);
-        }
-    }
-    Ok(())
 }
