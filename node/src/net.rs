@@ -11,7 +11,7 @@
 //!      └── links       one connection a peer, none that is dead
 //! ```
 //!
-//! The three below are pure: no swarm, no clock. What is spoken is in [`behaviour`]: TCP and QUIC, noise, yamux, identify, ping, multicast
+//! The three below are pure: no swarm, no clock. What is spoken is in `behaviour`: TCP and QUIC, noise, yamux, identify, ping, multicast
 //! DNS, gossipsub for members only, the circuit relay's client, hole punching (DCUtR) and AutoNAT v2. Workspaces are synced over streams of
 //! [`SYNC_PROTOCOL`]; gossip is a hint and never needed.
 

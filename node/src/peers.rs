@@ -17,7 +17,7 @@
 //! A session reconciles first, then stays open and forwards what is new. Own operations go to every session at once; those of others are
 //! held for a moment, since among devices that all talk to each other they come from their author (see `Session::holding`). Gossip is added
 //! where not every member is connected. Everything is bounded: queues between the parts, frames, what a peer may say without bringing
-//! anything ([`budget`]).
+//! anything (`budget`).
 
 mod addresses;
 mod budget;

@@ -27,7 +27,7 @@ pub(crate) enum RelayCommand {
 /// Which relay.
 #[derive(Debug, clap::Args)]
 pub(crate) struct UrlArguments {
-    /// Its URL, such as https://relay.example.org.
+    /// Its URL, such as `https://relay.example.org`.
     url: String,
 }
 

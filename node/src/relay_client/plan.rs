@@ -194,13 +194,13 @@ mod tests {
         let mut other = Replica::open(founder.workspace(), MemoryStore::new(), Some(author), at(0)).unwrap();
         hand_over(&founder, &mut other, &mut BTreeMap::new());
         other.join(at(3_000), &ticket, certificate).unwrap();
-        write(&mut other, 5_000, 3_000);
+        write(&mut other, 5_000, 9_000);
         let mut third = Replica::open(founder.workspace(), MemoryStore::new(), None, at(0)).unwrap();
         let mut held = BTreeMap::new();
         assert!(hand_over(&other, &mut third, &mut held) > 1, "a packet is not endless");
         assert_eq!(third.frontier_digest(), other.frontier_digest());
         // Later only what is new goes.
-        write(&mut other, 9_000, 3);
+        write(&mut other, 20_000, 3);
         let plan = Plan::next(&other, &held, &BTreeSet::new()).unwrap();
         assert_eq!(plan.operations, [3]);
         let aside: BTreeSet<LogId> = plan.reached.iter().map(|(log, _)| *log).collect();

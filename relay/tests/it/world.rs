@@ -124,7 +124,7 @@ impl TestRelay {
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        Answer::of(request.send().await.unwrap()).await
+        send(request).await
     }
 
     pub(crate) async fn put(&self, path: &str, token: &str, body: impl Into<reqwest::Body>) -> Answer {
@@ -488,4 +488,18 @@ pub(crate) fn foreign_segment(knows: &Device, author: &Author) -> nodespace_prot
         signature: author.key.sign(Purpose::Operation, &[&op.hash.0]),
     };
     nodespace_protocol::view::PacketSegment::new(None, &segment)
+}
+
+/// Sends a request. A server that refuses a body by its length answers at once and closes the connection; whether the client reads the answer
+/// before it notices that nobody reads the body is a matter of luck, so it asks again.
+async fn send(mut request: reqwest::RequestBuilder) -> Answer {
+    for _ in 0..30 {
+        let again = request.try_clone();
+        match (request.send().await, again) {
+            (Ok(response), _) => return Answer::of(response).await,
+            (Err(error), Some(again)) if error.is_request() => request = again,
+            (Err(error), _) => panic!("{error:?}"),
+        }
+    }
+    panic!("no answer came in thirty attempts");
 }
