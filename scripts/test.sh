@@ -9,7 +9,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 
-all_steps=(setup lock format lint docs purity queries shell tests doctests simulator mutants cluster namespaces fuzz licences)
+# Not among all: `queries` (rewrites what the relay's queries are checked against) and `namespaces` (needs root); both are run by name.
+all_steps=(setup lock format lint docs purity shell tests doctests simulator mutants cluster fuzz licences)
+known_steps=("${all_steps[@]}" queries namespaces)
 # A step that cannot run here says why and returns this.
 skipped=77
 
@@ -65,8 +67,8 @@ step_licences() {
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=("${all_steps[@]}")
 for step in "${steps[@]}"; do
-  if [[ " ${all_steps[*]} " != *" $step "* ]]; then
-    echo "no step '$step'; there are: ${all_steps[*]}" >&2
+  if [[ " ${known_steps[*]} " != *" $step "* ]]; then
+    echo "no step '$step'; there are: ${known_steps[*]}" >&2
     exit 2
   fi
 done
