@@ -42,6 +42,7 @@ impl Session {
             return Ok(());
         }
         self.looked_at = replica.durable_ops();
+        self.recall_peer_digest(replica);
         if !self.holding {
             return self.forward(replica, |_| true);
         }
@@ -223,13 +224,19 @@ impl Session {
     /// The peer said what it holds: "synced" is said only when that is exactly what we hold.
     pub(super) fn note_peer_digest<S: Store>(&mut self, replica: &Replica<S>, frontier: [u8; 32]) {
         self.peer_digest = Some(frontier);
-        if replica.frontier_digest() == frontier {
-            if self.synced != Some(frontier) {
-                self.synced = Some(frontier);
-                self.events.push_back(SessionEvent::Synced { frontier });
-            }
-        } else {
+        if replica.frontier_digest() != frontier {
             self.synced = None;
+        }
+        self.recall_peer_digest(replica);
+    }
+
+    /// Holds what the peer said last against what is held here by now: what it was ahead by may have come from somebody else, and it will
+    /// not say the same again.
+    fn recall_peer_digest<S: Store>(&mut self, replica: &Replica<S>) {
+        let held = replica.frontier_digest();
+        if self.peer_digest == Some(held) && self.synced != Some(held) {
+            self.synced = Some(held);
+            self.events.push_back(SessionEvent::Synced { frontier: held });
         }
     }
 }

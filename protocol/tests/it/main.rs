@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod forks;
+mod sessions;
 mod vectors;
 mod wire;
 mod world;

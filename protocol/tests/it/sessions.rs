@@ -1,0 +1,84 @@
+//! Sessions of three devices that hear the same from each other.
+
+use nodespace_protocol::membership::Role as MemberRole;
+use nodespace_protocol::replica::PendingBuffer;
+use nodespace_protocol::session::{Role, Session, SessionConfig, SessionEvent, SyncState};
+
+use super::world::{Device, at, exchange, found, join, key, meet, write_node};
+
+/// One end of a session: the replica is lent for each step.
+struct End {
+    session: Session,
+    pending: PendingBuffer,
+    events: Vec<SessionEvent>,
+}
+
+fn end(role: Role, peer: u8) -> End {
+    let session = Session::new(role, key(peer).device(), SessionConfig::member(1, [peer; 16]), at(10)).holding(true);
+    End { session, pending: PendingBuffer::default(), events: Vec::new() }
+}
+
+impl End {
+    /// Everything that is to be sent now.
+    fn frames(&mut self, replica: &mut Device) -> Vec<Vec<u8>> {
+        let frames = std::iter::from_fn(|| self.session.poll_frame(replica).unwrap()).collect();
+        self.events.extend(std::iter::from_fn(|| self.session.poll_event()));
+        frames
+    }
+
+    fn receive(&mut self, replica: &mut Device, frames: Vec<Vec<u8>>) {
+        for frame in frames {
+            self.session.receive(&frame, replica, &mut self.pending, at(20)).unwrap();
+        }
+    }
+
+    fn state(&self, replica: &Device) -> SyncState {
+        self.session.status(replica).state
+    }
+}
+
+/// Both ends talk until neither has anything to say.
+fn settle(one: (&mut End, &mut Device), other: (&mut End, &mut Device)) {
+    let ((one, a), (other, b)) = (one, other);
+    loop {
+        let there = one.frames(a);
+        other.receive(b, there.clone());
+        let back = other.frames(b);
+        one.receive(a, back.clone());
+        if there.is_empty() && back.is_empty() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_a_peer_said_first_confirms_what_comes_from_a_third_one_later() {
+    let mut a = found(1);
+    let mut b = join(&mut a, 2, MemberRole::Editor, at(1));
+    let mut c = join(&mut a, 3, MemberRole::Editor, at(2));
+    meet(&mut a, &mut b, at(3));
+    let (mut at_a, mut at_b) = (end(Role::Initiator, 2), end(Role::Responder, 1));
+    at_a.session.start(&mut a, at(10)).unwrap();
+    settle((&mut at_a, &mut a), (&mut at_b, &mut b));
+    assert_eq!(at_b.state(&b), SyncState::Synced);
+    // The third one's word reaches the first, which tells the second what it holds now.
+    write_node(&mut c, "n1", "heard by the first one first", at(11));
+    assert_eq!(exchange(&mut c, &mut a, at(12)), []);
+    assert_eq!(at_a.frames(&mut a), Vec::<Vec<u8>>::new(), "what others wrote is held back");
+    at_a.session.tell(&a);
+    let told = at_a.frames(&mut a);
+    at_b.receive(&mut b, told);
+    at_b.frames(&mut b);
+    assert_ne!(at_b.state(&b), SyncState::Synced, "the second one lacks something");
+    // Then it reaches the second one, from the third: nobody will say anything more.
+    at_b.events.clear();
+    assert_eq!(exchange(&mut c, &mut b, at(13)), []);
+    at_b.frames(&mut b);
+    assert_eq!(at_b.state(&b), SyncState::Synced, "the first one has said that it holds exactly this");
+    assert_eq!(at_b.events, [SessionEvent::Synced { frontier: b.frontier_digest() }]);
+    // And what is written since is not confirmed by it.
+    write_node(&mut b, "n2", "new", at(14));
+    b.commit().unwrap();
+    at_b.frames(&mut b);
+    assert_ne!(at_b.state(&b), SyncState::Synced);
+}
