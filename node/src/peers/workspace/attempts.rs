@@ -81,8 +81,9 @@ impl WorkspaceSync {
         if let Some(digest) = confirmed {
             self.tell_board(StatusInput::Confirmed { target, digest, wall_ms: self.setup.clock.now_ms() });
         }
-        // A confirmation that was given before an attempt began ends it only when the peer has said something since.
-        if note.heard && note.status.state == SyncState::Synced {
+        // What the peer said last may be what is held here only now. It ends an attempt only when it was said after that began.
+        let idle = self.sessions.get(&device).is_some_and(|live| live.attempt.is_none());
+        if note.status.state == SyncState::Synced && (note.heard || (confirmed.is_some() && idle)) {
             self.on_synced(device).await?;
         }
         Ok(())
