@@ -97,23 +97,23 @@ impl PeerBook {
     }
 
     /// A connection stands; with the address that led to it when we dialled.
-    pub fn connected(&mut self, device: DeviceId, address: Option<&Multiaddr>, wall_ms: u64) {
+    pub fn connected(&mut self, device: DeviceId, address: Option<&Multiaddr>, now: u64, wall_ms: u64) {
         if !self.entries.contains_key(&device) && !self.make_room(&device) {
             return;
         }
         let entry = self.entries.entry(device).or_default();
-        entry.connected();
+        entry.connected(now);
         if let Some(address) = address {
             entry.worked(address, wall_ms);
         }
     }
 
-    /// The last connection is gone: it is dialled again soon.
+    /// The last connection is gone: it is dialled again soon; later when connections end as soon as they are made.
     pub fn disconnected(&mut self, device: &DeviceId, now: u64) {
-        let delay = self.jitter.spread(DIAL_RETRY_MS / 8);
-        if let Some(entry) = self.entries.get_mut(device) {
-            entry.disconnected(now.saturating_add(delay));
-        }
+        let Some(entry) = self.entries.get_mut(device) else { return };
+        entry.disconnected(now);
+        let delay = self.jitter.spread(entry.pause_ms());
+        entry.wait_until(now.saturating_add(delay));
     }
 
     /// All connections and dials are gone at once, because whatever made them is.

@@ -2,12 +2,15 @@
 
 use libp2p::Multiaddr;
 
-use super::ADDRESSES_OF_ONE_MAX;
+use super::{ADDRESSES_OF_ONE_MAX, DIAL_RETRY_MS};
 use crate::net::address::Source;
 use crate::sync::backoff::MULTIPLIER_MAX;
 
 /// Addresses of one dial: the best, all tried before it counts as failed.
 const ADDRESSES_A_DIAL_MAX: usize = 8;
+
+/// A connection that ended sooner counts as a dial that failed.
+const SHORT_MS: u64 = 5_000;
 
 #[derive(Clone, Debug)]
 struct Known {
@@ -33,7 +36,8 @@ enum Phase {
     New,
     Waiting(u64),
     Dialling,
-    Connected,
+    /// Since this time.
+    Connected(u64),
 }
 
 #[derive(Debug, Default)]
@@ -76,14 +80,31 @@ impl Entry {
         }
     }
 
-    pub(super) const fn connected(&mut self) {
-        self.phase = Phase::Connected;
-        self.failures = 0;
+    pub(super) const fn connected(&mut self, now: u64) {
+        self.phase = Phase::Connected(now);
     }
 
-    pub(super) fn disconnected(&mut self, again_at: u64) {
-        if self.phase == Phase::Connected {
-            self.phase = Phase::Waiting(again_at);
+    /// The connection is gone. A peer that refuses us lets a connection be made and closes it: that counts as a failure, or it would be
+    /// dialled several times a second for ever.
+    pub(super) const fn disconnected(&mut self, now: u64) {
+        if let Phase::Connected(since) = self.phase {
+            self.failures = if now.saturating_sub(since) < SHORT_MS { self.failures.saturating_add(1) } else { 0 };
+            self.phase = Phase::Waiting(now);
+        }
+    }
+
+    /// How long the next dial waits after the last connection was lost: at once as good as, unless short connections follow each other.
+    pub(super) fn pause_ms(&self) -> u64 {
+        match self.failures {
+            0 | 1 => DIAL_RETRY_MS / 8,
+            _ => DIAL_RETRY_MS.saturating_mul(multiplier(self.failures - 2)),
+        }
+    }
+
+    /// Not before this time.
+    pub(super) fn wait_until(&mut self, at: u64) {
+        if let Phase::Waiting(due) = &mut self.phase {
+            *due = at.max(*due);
         }
     }
 
@@ -100,7 +121,7 @@ impl Entry {
 
     /// By which the next wait is longer.
     pub(super) fn multiplier(&self) -> u64 {
-        u64::from(1_u32.checked_shl(self.failures).unwrap_or(MULTIPLIER_MAX).min(MULTIPLIER_MAX))
+        multiplier(self.failures)
     }
 
     /// To be dialled at this time at the latest; earlier failures count no more.
@@ -125,7 +146,7 @@ impl Entry {
         match self.phase {
             Phase::New => Some(0),
             Phase::Waiting(at) => Some(at),
-            Phase::Dialling | Phase::Connected => None,
+            Phase::Dialling | Phase::Connected(_) => None,
         }
     }
 
@@ -139,7 +160,7 @@ impl Entry {
     }
 
     pub(super) fn may_be_forgotten(&self) -> bool {
-        self.phase != Phase::Connected && self.phase != Phase::Dialling && self.known.iter().all(|known| known.source != Source::Explicit)
+        !matches!(self.phase, Phase::Connected(_) | Phase::Dialling) && self.known.iter().all(|known| known.source != Source::Explicit)
     }
 
     pub(super) fn dial(&mut self) -> Vec<Multiaddr> {
@@ -156,4 +177,8 @@ impl Entry {
         let worked = || self.known.iter().filter(|known| known.worked_ms > 0);
         (worked().map(|known| known.address.clone()).collect(), worked().map(|known| known.worked_ms).max().unwrap_or(0))
     }
+}
+
+fn multiplier(failures: u32) -> u64 {
+    u64::from(1_u32.checked_shl(failures).unwrap_or(MULTIPLIER_MAX).min(MULTIPLIER_MAX))
 }

@@ -32,7 +32,7 @@ fn what_is_set_by_hand_comes_first_then_what_worked() {
     for (port, source) in [(1, Source::Multicast), (2, Source::Identify), (3, Source::Explicit), (4, Source::Member)] {
         book.learn(device(1), &address(port), source, false, 0);
     }
-    book.connected(device(1), Some(&address(4)), 1_000);
+    book.connected(device(1), Some(&address(4)), 0, 1_000);
     assert_eq!(book.addresses(&device(1)), [3, 4, 2, 1].map(address));
 }
 
@@ -51,10 +51,30 @@ fn failures_wait_longer_and_longer_and_a_success_ends_that() {
         now += wait;
     }
     assert!(book.poll_dial(now).is_some());
-    book.connected(device(1), Some(&address(1)), 5);
+    book.connected(device(1), Some(&address(1)), now, 5);
     assert_eq!(book.next_timeout(), None);
+    now += 60_000;
     book.disconnected(&device(1), now);
     assert!(book.next_timeout().unwrap() - now <= DIAL_RETRY_MS, "after a connection it begins anew");
+}
+
+#[test]
+fn a_peer_that_closes_every_connection_at_once_is_left_in_peace() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(1), Source::Explicit, false, 0);
+    let mut now = 0;
+    for least in [DIAL_RETRY_MS / 8, DIAL_RETRY_MS, 2 * DIAL_RETRY_MS, 4 * DIAL_RETRY_MS] {
+        assert!(book.poll_dial(now).is_some());
+        book.connected(device(1), Some(&address(1)), now, 5);
+        now += 10;
+        book.disconnected(&device(1), now);
+        let wait = book.next_timeout().unwrap() - now;
+        assert!((least..=least + least / 4).contains(&wait), "{least}: {wait}");
+        now += wait;
+    }
+    // Somebody asks: at once.
+    book.request(&device(1), now);
+    assert!(book.poll_dial(now).is_some());
 }
 
 #[test]
@@ -143,7 +163,7 @@ fn what_worked_is_there_after_a_restart() {
     before.learn(device(1), &address(1), Source::Identify, false, 0);
     before.learn(device(1), &address(2), Source::Identify, false, 0);
     before.learn(device(2), &address(3), Source::Identify, false, 0);
-    before.connected(device(1), Some(&address(2)), 77);
+    before.connected(device(1), Some(&address(2)), 0, 77);
     let saved = before.saved();
     assert_eq!(saved.peers, [SavedPeer { device: device(1), addresses: vec![address(2)], last_success_ms: 77 }]);
     let json = serde_json::to_string(&saved).unwrap();

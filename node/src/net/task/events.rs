@@ -1,12 +1,12 @@
 //! What the swarm tells.
 
 use libp2p::core::ConnectedPoint;
-use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, autonat, gossipsub, identify, mdns, ping};
 use nodespace_protocol::ids::DeviceId;
 
 use super::super::address::{Source, is_loopback, is_relayed};
-use super::super::admission::Standing;
+use super::super::admission::{Refused, Standing};
 use super::super::behaviour::BehaviourEvent;
 use super::super::handle::{GossipMessage, NetEvent, Verdict};
 use super::super::identity::device_of;
@@ -33,7 +33,9 @@ impl NetTask<'_> {
             SwarmEvent::OutgoingConnectionError { peer_id, error, .. } => self.on_dial_failed(peer_id, &error.to_string()),
             SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
                 tracing::debug!(from = %send_back_addr, %error, "a connection was not taken");
-                self.lasting.metrics.refused("handshake");
+                if let Some(reason) = refusal_of(&error) {
+                    self.lasting.metrics.refused(reason);
+                }
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::info!(%address, "listening");
@@ -88,7 +90,7 @@ impl NetTask<'_> {
             self.lasting.metrics.dials.get_or_create(&[("result", "connected")]).inc();
         }
         let dialled = link.dialled.then(|| strip_own_name(&link.address, &peer));
-        self.lasting.book.connected(device, dialled.as_ref(), wall_ms());
+        self.lasting.book.connected(device, dialled.as_ref(), now, wall_ms());
         self.farewells.remove(&device);
         let is_first = self.links.opened(id, link, now);
         self.count_connections();
@@ -216,6 +218,15 @@ impl NetTask<'_> {
             self.repaired.insert(device, now);
             self.disconnect(&device, "gossip_repair");
         }
+    }
+}
+
+/// The word for why a connection was not taken. The gate counts by itself whom it refuses.
+fn refusal_of(error: &ListenError) -> Option<&'static str> {
+    match error {
+        ListenError::Denied { cause } if cause.downcast_ref::<Refused>().is_some() => None,
+        ListenError::Denied { .. } => Some("too_many_connections"),
+        _ => Some("handshake"),
     }
 }
 
