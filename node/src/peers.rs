@@ -24,6 +24,7 @@ mod budget;
 mod carriers;
 mod fetch;
 mod gossip;
+mod host;
 mod hub;
 mod inspect;
 mod session;

@@ -8,6 +8,7 @@ use nodespace_protocol::session::Credential;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::host::Host;
 use super::hub::HubCommand;
 use super::{Peers, addresses};
 use crate::engine::{DeviceReplica, JoinProgress, Joining, Workspace};
@@ -15,28 +16,12 @@ use crate::model::{ErrorCode, Progress, ServiceError};
 
 /// How long a member is looked for.
 const FETCH_TIME: Duration = Duration::from_secs(60);
+/// How long after a first refusal somebody else is waited for, who may know of an invite that the first one has not heard of.
+const SECOND_OPINION_TIME: Duration = Duration::from_secs(10);
 /// How long nothing may come in before waiting for a confirmation is given up.
 const QUIET_TIME: Duration = Duration::from_secs(20);
 /// Refusals that wait to be heard.
 const REFUSALS_MAX: usize = 16;
-
-/// Whom a ticket names.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Host {
-    /// A member's device.
-    Device(DeviceId),
-    /// A relay, by its URL.
-    Relay(String),
-}
-
-impl std::fmt::Display for Host {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Device(device) => write!(f, "device {}", device.short()),
-            Self::Relay(url) => write!(f, "the relay {url}"),
-        }
-    }
-}
 
 /// See [`Network::fetch_membership`](crate::engine::Network::fetch_membership).
 pub(super) async fn membership(peers: &Peers, workspace: Workspace, joining: Joining, progress: JoinProgress) -> Result<(), ServiceError> {
@@ -48,7 +33,7 @@ pub(super) async fn membership(peers: &Peers, workspace: Workspace, joining: Joi
     peers.commands.send(command).await.map_err(|_| ServiceError::stopping())?;
     let mut news = workspace.feed().watch();
     let mut reasons: BTreeMap<Host, String> = BTreeMap::new();
-    let deadline = Instant::now() + FETCH_TIME;
+    let mut deadline = Instant::now() + FETCH_TIME;
     loop {
         let credential = joining.clone();
         let look = move |replica: &DeviceReplica| (credential.has_arrived(replica.membership()), replica.counts().ops);
@@ -63,12 +48,13 @@ pub(super) async fn membership(peers: &Peers, workspace: Workspace, joining: Joi
             changed = news.changed() => changed.map_err(|_| ServiceError::stopping())?,
             Some((host, reason)) = refused.recv() => {
                 reasons.insert(host, reason);
-                // When everybody whom the ticket names has said no, waiting is in vain.
-                if reasons.keys().eq(whom.iter()) {
+                deadline = deadline.min(Instant::now() + SECOND_OPINION_TIME);
+                // When everybody whom the ticket names has said no, waiting is in vain. Peers that were set by hand may have said no as well.
+                if whom.iter().all(|host| reasons.contains_key(host)) {
                     return Err(ServiceError::new(ErrorCode::Forbidden, told(&reasons)));
                 }
             }
-            () = tokio::time::sleep_until(deadline) => return Err(ServiceError::new(ErrorCode::Unavailable, unreachable(&joining, &reasons))),
+            () = tokio::time::sleep_until(deadline) => return Err(given_up(&joining, &whom, &reasons)),
         }
     }
 }
@@ -87,14 +73,22 @@ fn told(reasons: &BTreeMap<Host, String>) -> String {
     each.join("; ")
 }
 
-fn unreachable(joining: &Joining, reasons: &BTreeMap<Host, String>) -> String {
+/// Nobody has let us in by now: some said no, or nobody was there.
+fn given_up(joining: &Joining, whom: &BTreeSet<Host>, reasons: &BTreeMap<Host, String>) -> ServiceError {
+    if !reasons.is_empty() {
+        let silent = whom.iter().filter(|host| !reasons.contains_key(host)).map(|host| format!("{host} does not answer"));
+        let each: Vec<String> = std::iter::once(told(reasons)).chain(silent).collect();
+        return ServiceError::new(ErrorCode::Forbidden, each.join("; "));
+    }
     let kind = if matches!(joining.credential, Credential::Join { .. }) { "member" } else { "device of yours" };
-    let said = if reasons.is_empty() { String::new() } else { format!(" ({})", told(reasons)) };
     let named: Vec<&str> = joining.addresses.iter().chain(&joining.relays).map(String::as_str).collect();
     let tried = if named.is_empty() { "the ticket names no address".to_owned() } else { named.join(", ") };
-    format!(
-        "no {kind} could be reached in {} s: {tried}{said}; is the device that made the ticket running, and on this network?",
-        FETCH_TIME.as_secs()
+    ServiceError::new(
+        ErrorCode::Unavailable,
+        format!(
+            "no {kind} could be reached in {} s: {tried}; is the device that made the ticket running, and on this network?",
+            FETCH_TIME.as_secs()
+        ),
     )
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::addresses::Exchange;
 use super::carriers::Carriers;
-use super::fetch::Host;
+use super::host::Host;
 use super::traffic::Traffic;
 use super::workspace::{self, Inbox, Input, RelayNote, Setup};
 use super::{PeersOptions, inspect};
@@ -190,8 +190,12 @@ impl Hub {
             self.workspaces.values().flat_map(of).copied().filter(|device| *device != own).collect()
         };
         let members = all(|known| &known.members);
-        let hosts = all(|known| &known.hosts).union(&self.by_hand).copied().collect();
+        let mut hosts = all(|known| &known.hosts);
         let has_workspace = self.workspaces.values().any(|known| !known.members.is_empty());
+        // Peers that were set by hand are of use once there is something to talk about; before, we would only be a stranger to them.
+        if has_workspace || !hosts.is_empty() {
+            hosts.extend(&self.by_hand);
+        }
         self.net.set_roll(Roll { members, hosts, has_workspace }).await;
     }
 

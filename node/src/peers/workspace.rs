@@ -21,8 +21,8 @@ use nodespace_protocol::replica::PendingBuffer;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::carriers::Carriers;
-use super::fetch::Host;
 use super::gossip::Channel;
+use super::host::Host;
 use super::hub::Told;
 use super::session::{End, Listener, Note, SessionHandle};
 use super::traffic::Traffic;

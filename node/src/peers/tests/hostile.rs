@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::io::AsyncWriteExt as _;
 use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::session::message::FRAME_BYTES_MAX;
-use nodespace_protocol::session::{Message, Role, Session, SessionConfig};
+use nodespace_protocol::session::{ByeCode, Message, Role, Session, SessionConfig};
 
 use super::company::{Somebody, agree, company};
 use crate::net::address::Source;
@@ -96,19 +96,53 @@ async fn who_was_turned_away_is_not_let_in_again_at_once() {
     undisturbed(&all, "b").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_never_say_who_they_are_disturb_nobody() {
+    let all = company(1).await;
+    let address = all[0].listening().await.to_string();
+    let port: u16 = address.split('/').nth(4).unwrap().parse().unwrap();
+    let mut half_open = Vec::new();
+    for _ in 0..40 {
+        half_open.push(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    }
+    undisturbed(&all, "h").await;
+    // One who comes now is served as well, though others hang in the door.
+    let late = Somebody::empty().await;
+    late.join(&all[0].invite(1).await).await.unwrap();
+    drop(half_open);
+    all[0].refused("handshake").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_version_of_the_protocol_is_told_so() {
+    let all = company(1).await;
+    agree(&all).await;
+    let mut hello = Message::decode(&hello(&all[1], &all[0]).await).unwrap();
+    let Message::Hello { versions, .. } = &mut hello else { panic!("a session begins with a hello: {hello:?}") };
+    *versions = (200, 201);
+    let mut stream = all[1].peers.net().open(all[0].id(), SYNC_PROTOCOL).await.unwrap();
+    write_frame(&mut stream, &hello.encode()).await.unwrap();
+    let answer = Message::decode(&read_frame(&mut stream, 1_000).await.unwrap()).unwrap();
+    assert!(matches!(answer, Message::Bye { code: ByeCode::Version, .. }), "{answer:?}");
+    all[0].refused("protocol_version").await;
+    undisturbed(&all, "v").await;
+}
+
+/// The first frame of a member's session.
+async fn hello(member: &Somebody, victim: &Somebody) -> Vec<u8> {
+    let (config, now, peer) = (SessionConfig::member(77, [4; 16]), member.device.clock().now(), victim.id());
+    let begin = move |replica: &mut crate::engine::DeviceReplica, _| {
+        let mut session = Session::new(Role::Initiator, peer, config, now);
+        session.start(replica, now).unwrap();
+        Ok(session.poll_frame(replica).unwrap().unwrap())
+    };
+    member.workspace().write(None, begin).await.unwrap()
+}
+
 /// Says hello as a member, and then the same thing over and over.
 async fn flood(member: &Somebody, victim: &Somebody) {
     let Ok(mut stream) = member.peers.net().open(victim.id(), SYNC_PROTOCOL).await else { return };
-    let (config, now, peer) = (SessionConfig::member(77, [4; 16]), member.device.clock().now(), victim.id());
-    let hello = member
-        .workspace()
-        .write(None, move |replica, _| {
-            let mut session = Session::new(Role::Initiator, peer, config, now);
-            session.start(replica, now).unwrap();
-            Ok(session.poll_frame(replica).unwrap().unwrap())
-        })
-        .await
-        .unwrap();
+    let hello = hello(member, victim).await;
     let done = Message::Done { frontier: [1; 32] }.encode();
     let said = async {
         write_frame(&mut stream, &hello).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nodespace_protocol::ids::{DeviceId, NodeId};
 use tokio::sync::mpsc;
 
-use super::super::fetch::Host;
+use super::super::host::Host;
 use super::super::inspect;
 use super::super::session::Order;
 use super::{Input, Join, WorkspaceSync};

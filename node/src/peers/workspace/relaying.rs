@@ -12,7 +12,7 @@ use nodespace_protocol::store::{OpIndex, Store as _, StoreError};
 use nodespace_protocol::view::{Cursor, LoginCredential};
 use tokio::task::AbortHandle;
 
-use super::super::fetch::Host;
+use super::super::host::Host;
 use super::{Input, WorkspaceSync};
 use crate::engine::DeviceReplica;
 use crate::model::ServiceError;

@@ -6,7 +6,7 @@
 use nodespace_protocol::ids::DeviceId;
 use nodespace_protocol::session::{ByeCode, Role, Session, SessionConfig, SyncState, SyncStatus};
 
-use super::super::fetch::Host;
+use super::super::host::Host;
 use super::super::session::{self, End, Order, Parts, SessionHandle};
 use super::{Ear, Input, WorkspaceSync, close};
 use crate::net::{OpenError, SYNC_PROTOCOL, Stream};
