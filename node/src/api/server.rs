@@ -83,6 +83,7 @@ pub async fn serve(
     let address = listener.local_addr().map_err(ServeError::Listener)?;
     check_reach(address, &options)?;
     options.port = Some(address.port());
+    options.allowed_hosts.extend(own_name(address));
     let announcement = Announcement::write(device.home(), address).map_err(ServeError::Announce)?;
     tracing::info!(%address, "the API listens");
     let mut connections = Connections::new(super::router(device, options.clone()), options);
@@ -95,6 +96,11 @@ pub async fn serve(
     drop(announcement);
     connections.finish().await;
     Ok(())
+}
+
+/// The address itself as `Host` says it. One that means every address of the machine is no name of anything.
+fn own_name(address: SocketAddr) -> Option<String> {
+    (!address.ip().is_unspecified()).then(|| address.to_string())
 }
 
 fn check_reach(address: SocketAddr, options: &ApiOptions) -> Result<(), ServeError> {

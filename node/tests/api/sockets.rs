@@ -27,11 +27,15 @@ struct Daemon {
 
 impl Daemon {
     async fn start(set: impl FnOnce(&mut ApiOptions)) -> Self {
+        Self::start_on("127.0.0.1:0", set).await
+    }
+
+    async fn start_on(address: &str, set: impl FnOnce(&mut ApiOptions)) -> Self {
         let (device, folder) = device().await;
         let token = Token::open(device.home()).unwrap();
         let mut options = ApiOptions::new(token.clone());
         set(&mut options);
-        let listener = bind("127.0.0.1:0".parse().unwrap(), &options).await.unwrap();
+        let listener = bind(address.parse().unwrap(), &options).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (shutdown, stopped) = oneshot::channel::<()>();
         let home = device.clone();
@@ -267,6 +271,16 @@ async fn what_does_not_finish_in_time_is_cut_off() {
     daemon.stop();
     timeout(PATIENCE, &mut daemon.served).await.unwrap().unwrap().unwrap();
     assert_eq!(half.until("never").await, None);
+}
+
+#[tokio::test]
+async fn the_address_it_listens_on_is_a_host() {
+    // None of the three names that are allowed anyway.
+    let daemon = Daemon::start_on("127.0.0.2:0", |_| {}).await;
+    daemon.works().await;
+    let mut wire = daemon.connect().await;
+    wire.write(&format!("{}\r\n", daemon.head("GET /v1/status").replace("127.0.0.2", "127.0.0.3"))).await;
+    assert_eq!(wire.answer().await.0, 403);
 }
 
 #[tokio::test]
