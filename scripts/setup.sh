@@ -5,7 +5,7 @@
 #
 #   build    what `make demo` needs: Rust, a C compiler, make, git, protoc (LanceDB is compiled with it)
 #   relay    also what `make relay` needs: PostgreSQL and Redis
-#   test     also what `make test` needs: cargo-nextest, PostgreSQL, Redis, a Python with LanceDB (the default)
+#   test     also what `make test` needs: cargo-nextest, PostgreSQL, Redis, shellcheck, a Python with LanceDB (the default)
 #   --check  only says what is missing
 #
 # Says nothing and needs no rights when nothing is missing. On Debian and Ubuntu it installs the distribution's packages (as root, or with
@@ -70,6 +70,7 @@ find_missing() {
   has redis-server || missing+=(redis)
   wants test || return 0
   python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python)
+  has shellcheck || missing+=(shellcheck)
 }
 
 # package SYSTEM NAME: what a system calls the package that brings NAME.
@@ -82,6 +83,7 @@ package() {
     fedora:compiler) echo gcc gcc-c++ ;;
     fedora:protobuf) echo protobuf-compiler protobuf-devel ;;
     fedora:postgresql) echo postgresql-server ;;
+    fedora:shellcheck) echo ShellCheck ;;
     *:python) echo python3 ;;
     arch:compiler) echo gcc ;;
     macos:compiler) ;; # xcode-select brings it, see below
