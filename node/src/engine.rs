@@ -15,6 +15,7 @@ mod checkpoints;
 mod clock;
 mod device;
 mod feed;
+mod hindsight;
 mod logger;
 mod metrics;
 mod network;

@@ -261,12 +261,22 @@ impl<S: Store> Replica<S> {
         self.nodes.unsaved()
     }
 
-    /// What is held, in numbers.
+    /// Operations that are stored and wait for a parent.
+    pub fn waiting_ops(&self) -> u64 {
+        (self.unfolded.len() - self.held.len()) as u64
+    }
+
+    /// Operations that are stored and held back until their time comes.
+    pub fn held_ops(&self) -> u64 {
+        self.held.len() as u64
+    }
+
+    /// What is held, in numbers. Looks at every node: for people, not for each step of something.
     pub fn counts(&self) -> Counts {
         Counts {
             ops: self.store.op_count().into(),
-            waiting: (self.unfolded.len() - self.held.len()) as u64,
-            held: self.held.len() as u64,
+            waiting: self.waiting_ops(),
+            held: self.held_ops(),
             logs: self.logs.len() as u64,
             nodes: self.nodes.existing() as u64,
         }

@@ -28,7 +28,7 @@ fn clock<S: Store>(replica: &Replica<S>, now: Timestamp) -> Vec<Finding> {
         let advice = "set the clock: what is written now gets times that others will show wrongly";
         findings.push(finding(Severity::Warning, "clock", message, advice));
     }
-    let held = replica.counts().held;
+    let held = replica.held_ops();
     if held > 0 {
         let message = format!("{held} operations are dated after this machine's clock and take effect when it gets there");
         let advice = "compare this machine's clock with that of the device that wrote them";
@@ -38,7 +38,7 @@ fn clock<S: Store>(replica: &Replica<S>, now: Timestamp) -> Vec<Finding> {
 }
 
 fn operations<S: Store>(replica: &Replica<S>) -> Option<Finding> {
-    let waiting = replica.counts().waiting;
+    let waiting = replica.waiting_ops();
     let message = format!("{waiting} operations wait for others that have not arrived");
     (waiting > 0).then(|| finding(Severity::Note, "operations", message, "sync with a device that has them"))
 }

@@ -21,6 +21,9 @@ use crate::model::ChangePage;
 /// How many derived changes are kept; a cursor from before them gets the operations only.
 pub(super) const DERIVED_KEPT_MAX: usize = 65_536;
 
+/// Behind all derived changes that an earlier run can have given out after its last operation.
+const DERIVED_BEFORE_MAX: u32 = 1 << 30;
+
 /// How many writes are remembered with the client that made them; for older ones the change stream names none.
 pub(super) const CLIENTS_KEPT_MAX: usize = 16_384;
 
@@ -121,8 +124,16 @@ pub(crate) struct Feed {
 impl Feed {
     /// The stream of a store that holds `ops` operations and was told to `reset` cursors at or before a number of them.
     pub(super) fn new(epoch: u32, ops: u32, reset: u32) -> Self {
-        let end = Position { ops, derived: 0 };
-        let recent = Recent { forgotten: end, reset, dirty: Dirty { ops, ..Dirty::default() }, ..Recent::default() };
+        Self::begin(epoch, Position { ops, derived: 0 }, reset, BTreeSet::new())
+    }
+
+    /// The stream of a store of which operations that had been held back took effect when it was opened: no cursor from before can know.
+    pub(super) fn released(epoch: u32, ops: u32, changed: Vec<NodeId>) -> Self {
+        Self::begin(epoch, Position { ops, derived: DERIVED_BEFORE_MAX }, ops, changed.into_iter().collect())
+    }
+
+    fn begin(epoch: u32, end: Position, reset: u32, nodes: BTreeSet<NodeId>) -> Self {
+        let recent = Recent { forgotten: end, reset, dirty: Dirty { nodes, ops: end.ops }, ..Recent::default() };
         Self { epoch, recent: Mutex::new(recent), end: watch::Sender::new(end), dirtied: Notify::new() }
     }
 
@@ -275,5 +286,16 @@ mod tests {
         let reset = Feed::new(7, 10, 5);
         assert!(reset.must_reset(at(7, 5)));
         assert!(!reset.must_reset(at(7, 6)));
+    }
+
+    #[test]
+    fn what_took_effect_at_the_opening_resets_every_earlier_cursor_once() {
+        let feed = Feed::released(7, 10, vec![NodeId::parse("x").unwrap()]);
+        for derived in [0, 5] {
+            assert!(feed.must_reset(Cursor { epoch: 7, position: Position { ops: 10, derived } }));
+        }
+        assert!(!feed.must_reset(feed.end()), "who begins anew goes on from there");
+        assert_eq!(feed.take_dirty().nodes.len(), 1, "the table is told");
+        assert!(Feed::new(7, 10, 10).must_reset(feed.end()), "after one more start it is a cursor of another run");
     }
 }

@@ -20,6 +20,7 @@ use super::DeviceReplica;
 use super::checkpoints::Checkpoints;
 use super::clock::Clock;
 use super::feed::{Feed, Group};
+use super::hindsight::Hindsight;
 use super::metrics::StoreMetrics;
 use crate::model::{ErrorCode, ServiceError};
 
@@ -73,7 +74,7 @@ impl OperationLogger {
     /// # Errors
     /// When the system gives no thread.
     pub(crate) fn start(
-        replica: DeviceReplica,
+        (replica, hindsight): (DeviceReplica, Hindsight),
         feed: Arc<Feed>,
         policy: CheckpointPolicy,
         clock: Clock,
@@ -81,7 +82,7 @@ impl OperationLogger {
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let checkpoints = Checkpoints::new(replica.store().saver());
-        let worker = Worker { replica, queue, feed, policy, clock, checkpoints, metrics, failed: None };
+        let worker = Worker { replica, hindsight, queue, feed, policy, clock, checkpoints, metrics, failed: None };
         let thread = std::thread::Builder::new().name("nodespace-writer".into()).spawn(move || worker.run())?;
         Ok((Self { jobs }, thread))
     }
@@ -149,6 +150,7 @@ impl OperationLogger {
 /// The thread's side.
 struct Worker {
     replica: DeviceReplica,
+    hindsight: Hindsight,
     queue: mpsc::Receiver<Job>,
     feed: Arc<Feed>,
     policy: CheckpointPolicy,
@@ -232,8 +234,13 @@ impl Worker {
         if let Some(failure) = &self.failed {
             return Err(failure.clone());
         }
+        let wrote = self.replica.store().op_count() > group.start();
+        let held = self.replica.held_ops();
         let committed = self.replica.commit().and_then(|()| {
             let changed = self.replica.take_changed()?;
+            if wrote || !changed.is_empty() {
+                self.hindsight.note(self.replica.store(), self.clock.now(), held)?;
+            }
             let reset = self.feed.publish(group, changed, &self.replica)?;
             reset.map_or(Ok(()), |ops| self.replica.store().put_value(RESET_KEY, &ops.to_le_bytes()))
         });

@@ -36,7 +36,7 @@ pub(super) async fn membership(peers: &Peers, workspace: Workspace, joining: Joi
     let mut deadline = Instant::now() + FETCH_TIME;
     loop {
         let credential = joining.clone();
-        let look = move |replica: &DeviceReplica| (credential.has_arrived(replica.membership()), replica.counts().ops);
+        let look = move |replica: &DeviceReplica| (credential.has_arrived(replica.membership()), u64::from(replica.durable_ops()));
         let (arrived, ops) = workspace.read(look).await?;
         if arrived {
             return Ok(());

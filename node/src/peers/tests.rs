@@ -1,5 +1,6 @@
 //! Whole devices in one process, over real sockets on loopback, multicast off.
 
+mod clocks;
 mod company;
 mod foreign;
 mod gossip;

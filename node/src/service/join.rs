@@ -139,14 +139,14 @@ impl Device {
                 let membership = replica.membership();
                 let role = membership.role(&device).map_or("none", parse::role_name);
                 let (workspace, name) = (replica.workspace().to_string(), membership.name().to_owned());
-                Joined { workspace, name, role: role.to_owned(), ops: replica.counts().ops, confirmed }
+                Joined { workspace, name, role: role.to_owned(), ops: u64::from(replica.durable_ops()), confirmed }
             })
             .await
     }
 
     /// Ends a join that was refused, and says what became of what had arrived.
     async fn give_up(&self, workspace: &Workspace, is_new: bool, error: ServiceError) -> Result<ServiceError, ServiceError> {
-        let ops = workspace.read(|replica| replica.counts().ops).await?;
+        let ops = workspace.read(|replica| u64::from(replica.durable_ops())).await?;
         workspace.forget_ticket().await?;
         if ops > 0 && !is_new {
             // What was here before the join stays as it was.

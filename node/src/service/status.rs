@@ -60,7 +60,7 @@ impl Workspace {
 pub(super) fn sync_line(sync: DeviceStatus, replica: &DeviceReplica) -> String {
     match replica.membership().is_empty() {
         true => JOINING.to_owned(),
-        false => sync.as_of(replica.counts().ops).summary.to_string(),
+        false => sync.as_of(u64::from(replica.durable_ops())).summary.to_string(),
     }
 }
 

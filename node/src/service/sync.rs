@@ -20,7 +20,7 @@ impl Workspace {
     pub async fn sync_status(&self) -> Result<DeviceStatus, ServiceError> {
         let status = self.watch_sync_status().borrow().clone();
         // What is held by now: whoever wrote a moment ago must not be told that it is synced.
-        let operations = self.read(|replica| replica.counts().ops).await?;
+        let operations = self.read(|replica| u64::from(replica.durable_ops())).await?;
         Ok(status.as_of(operations))
     }
 

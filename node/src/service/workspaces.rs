@@ -99,7 +99,7 @@ impl Device {
                     state,
                     role: role.map(str::to_owned),
                     members: membership.members().len(),
-                    ops: replica.counts().ops,
+                    ops: u64::from(replica.durable_ops()),
                     sync: sync_line(sync, replica),
                 }
             })

@@ -173,11 +173,10 @@ impl Session {
         let yours = own.map(|entry| Yours { epoch: entry.log.epoch, seq: entry.last_seq() }).collect();
         let mut state = [0; 8];
         state.copy_from_slice(&replica.state_digest()[..8]);
-        let counts = replica.counts();
         self.outgoing.push_back(Message::Summary {
             frontier: crate::log::frontier::digest(&frontier),
             state,
-            unfolded: counts.waiting + counts.held,
+            unfolded: replica.waiting_ops() + replica.held_ops(),
             yours,
         });
         self.greeting.summary_sent = true;
@@ -197,8 +196,7 @@ impl Session {
         }
         self.note_peer_digest(replica, frontier);
         if self.synced == Some(frontier) {
-            let counts = replica.counts();
-            if unfolded + counts.waiting + counts.held == 0 && replica.state_digest()[..8] != state {
+            if unfolded + replica.waiting_ops() + replica.held_ops() == 0 && replica.state_digest()[..8] != state {
                 self.events.push_back(SessionEvent::Diverged);
             }
             self.note_equal(replica);

@@ -60,7 +60,7 @@ impl Session {
             sent_ops: self.sent_ops,
             receive_ops: self.receive_ops,
             received_ops: self.received_ops,
-            waiting: replica.counts().waiting,
+            waiting: replica.waiting_ops(),
             refusals: self.refusals,
         }
     }

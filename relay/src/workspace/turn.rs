@@ -252,7 +252,7 @@ impl Workbench {
             nodes.push(&id, replica.canonical(&id)?.as_ref())?;
         }
         let members = effects.membership.then(|| MembershipRows::of(replica.membership()));
-        let held = replica.counts().held > 0;
+        let held = replica.held_ops() > 0;
         Ok(Written { operations, nodes, members, attachments: named.into_iter().collect(), held })
     }
 }

@@ -10,6 +10,7 @@ use nodespace_store::{DiskStore, Home, StoreOptions};
 
 use super::super::clock::Clock;
 use super::super::feed::Feed;
+use super::super::hindsight::Hindsight;
 use super::super::logger::{CheckpointPolicy, OperationLogger, RESET_KEY};
 use super::super::metrics::Metrics;
 use super::super::projector::ProjectorOptions;
@@ -34,7 +35,8 @@ pub(super) fn open_replica(home: &Home, id: WorkspaceId, options: &OpenOptions) 
     let store_options = StoreOptions { op_cache_bytes: options.op_cache_bytes, ..StoreOptions::default() };
     let store = DiskStore::open(&home.create_workspace(id)?, id, &store_options).map_err(failed)?;
     let anew = store.value(OPEN_ANEW_KEY).map_err(failed)?.is_some();
-    let (author, now) = (author(home), options.clock.now());
+    let now = Hindsight::read(&store).map_err(failed)?.opening(options.clock.now());
+    let author = author(home);
     if !anew {
         return Replica::open(id, store, Some(author), now).map_err(failed);
     }
@@ -78,14 +80,23 @@ pub(super) fn start(home: &Home, mut replica: DeviceReplica, options: &OpenOptio
     let id = replica.workspace();
     let failed = |source| DeviceError::Store { workspace: id, source };
     replica.set_cache_bytes(options.node_cache_bytes);
-    replica.take_changed().map_err(failed)?;
+    let changed = replica.take_changed().map_err(failed)?;
+    let hindsight = Hindsight::read(replica.store()).map_err(failed)?;
+    let released = hindsight.was_released(replica.held_ops());
     let reset = replica.store().value(RESET_KEY).map_err(failed)?;
     let reset = reset.and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
     let ops = nodespace_protocol::store::Store::op_count(replica.store());
     let epoch = home.incarnation();
-    let feed = Arc::new(Feed::new(epoch, ops, reset));
+    let feed = match released {
+        false => Feed::new(epoch, ops, reset),
+        true => {
+            replica.store().put_value(RESET_KEY, &ops.to_le_bytes()).map_err(failed)?;
+            Feed::released(epoch, ops, changed)
+        }
+    };
+    let feed = Arc::new(feed);
     let policy = CheckpointPolicy { bytes: options.checkpoint_bytes };
-    let (logger, thread) = OperationLogger::start(replica, Arc::clone(&feed), policy, options.clock, metrics.store.clone())?;
+    let (logger, thread) = OperationLogger::start((replica, hindsight), Arc::clone(&feed), policy, options.clock, metrics.store.clone())?;
     let folder = home.workspace_folder(id);
     let projection = options.projection.then(|| ProjectorOptions {
         folder: folder.join(PROJECTION_FOLDER),

@@ -150,7 +150,7 @@ impl Device {
     /// When the home folder cannot be written, or the device is stopping.
     pub async fn forget_workspace(&self, id: WorkspaceId) -> Result<(), DeviceError> {
         let Some(workspace) = self.open_workspace(id) else { return Ok(()) };
-        let is_empty = workspace.read(|replica| replica.counts().ops == 0).await?;
+        let is_empty = workspace.read(|replica| replica.durable_ops() == 0).await?;
         // Out of sight first: nobody is to ask one that is closing.
         self.inner.workspaces.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.inner.generation.send_modify(|generation| *generation += 1);

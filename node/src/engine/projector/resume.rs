@@ -1,12 +1,14 @@
 //! Going on from a mark: which rows the operations after it may have changed.
 //!
-//! An operation changes its node's row. One that places a node also changes the row of the sibling that now comes after it, and, if it
-//! was elsewhere before, of the sibling that came after it there. Where it was is what the table still says.
+//! An operation changes its node's row. One that takes effect may also place the node, or let one take effect that waited for it and does:
+//! then the row of the sibling that now comes after it changes, and of the one that came after it where it was before. Where it was is what
+//! the table still says. A removal changes what any earlier operation is worth, so after one every row is looked at.
+//!
+//! All this is for what was cut off: after an orderly stop there is nothing after the mark.
 
 use std::collections::BTreeSet;
 
 use nodespace_protocol::ids::NodeId;
-use nodespace_protocol::op::OpType;
 use nodespace_protocol::store::{OpIndex, Store as _};
 
 use super::task::{Task, failure};
@@ -21,21 +23,28 @@ impl Task {
     pub(super) async fn resume(&self, ops: u32) -> Result<(), ServiceError> {
         let end = self.workspace.feed().end().position.ops;
         let mut from = ops;
-        let mut placed = BTreeSet::new();
+        let mut touched = BTreeSet::new();
+        let mut membership = false;
         while from < end {
             let until = end.min(from.saturating_add(READ_OPS));
-            let (nodes, more) = self.workspace.read(move |replica| touched(replica, from..until)).await??;
-            self.workspace.feed().add_dirty(nodes);
-            placed.extend(more);
+            let named = self.workspace.read(move |replica| named(replica, from..until)).await??;
+            for node in named {
+                membership |= node.is_none();
+                touched.extend(node);
+            }
             from = until;
         }
-        self.dirty_siblings(placed).await
+        if membership && self.workspace.read(|replica| replica.membership().has_removals()).await? {
+            touched.extend(self.workspace.read(|replica| replica.node_ids()).await?);
+        }
+        self.workspace.feed().add_dirty(touched.iter().cloned());
+        self.dirty_siblings(touched).await
     }
 
-    /// Marks the children of the parents that placed nodes have now, or had.
-    async fn dirty_siblings(&self, placed: BTreeSet<NodeId>) -> Result<(), ServiceError> {
-        let Some(table) = self.table.as_ref().filter(|_| !placed.is_empty()) else { return Ok(()) };
-        let names: Vec<String> = placed.iter().map(ToString::to_string).collect();
+    /// Marks the children of the parents that nodes have now, or had.
+    async fn dirty_siblings(&self, touched: BTreeSet<NodeId>) -> Result<(), ServiceError> {
+        let Some(table) = self.table.as_ref().filter(|_| !touched.is_empty()) else { return Ok(()) };
+        let names: Vec<String> = touched.iter().map(ToString::to_string).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let old = table.reader().get(&names).await.map_err(|error| failure(&error))?;
         let parents: BTreeSet<Option<NodeId>> =
@@ -43,7 +52,7 @@ impl Task {
         let siblings = self
             .workspace
             .read(move |replica| {
-                let now = placed.iter().filter_map(|id| replica.tree().parent(id));
+                let now = touched.iter().filter_map(|id| replica.tree().parent(id));
                 let parents: BTreeSet<Option<NodeId>> = parents.into_iter().chain(now).collect();
                 parents.iter().flat_map(|parent| replica.tree().children(parent.as_ref())).collect::<Vec<_>>()
             })
@@ -53,16 +62,7 @@ impl Task {
     }
 }
 
-/// The nodes that some operations name, and those of them that they placed.
-fn touched(replica: &DeviceReplica, range: std::ops::Range<u32>) -> Result<(Vec<NodeId>, Vec<NodeId>), ServiceError> {
-    let (mut nodes, mut placed) = (Vec::new(), Vec::new());
-    for index in range {
-        let op = replica.store().op(OpIndex(index))?;
-        let Some(node) = op.header.node.clone() else { continue };
-        if matches!(op.header.kind, OpType::Create | OpType::Move) {
-            placed.push(node.clone());
-        }
-        nodes.push(node);
-    }
-    Ok((nodes, placed))
+/// The nodes that some operations name; of those on the membership, none.
+fn named(replica: &DeviceReplica, range: std::ops::Range<u32>) -> Result<Vec<Option<NodeId>>, ServiceError> {
+    range.map(|index| Ok(replica.store().op(OpIndex(index))?.header.node.clone())).collect()
 }

@@ -11,7 +11,7 @@ use nodespace_protocol::membership::{Role, Ticket};
 use nodespace_protocol::replica::NewNode;
 use tempfile::TempDir;
 
-use crate::engine::{CreateOptions, Device, DeviceReplica, Network as _, OpenOptions, Workspace};
+use crate::engine::{Clock, CreateOptions, Device, DeviceReplica, Network as _, OpenOptions, Workspace};
 use crate::model::{Joined, ServiceError};
 use crate::net::{Multiaddr, NetOptions};
 use crate::peers::{GossipUse, Peers, PeersOptions};
@@ -46,10 +46,14 @@ impl Somebody {
     }
 
     pub(super) async fn open(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>) -> Self {
+        Self::open_by(home, gossip, peers, Clock::default()).await
+    }
+
+    async fn open_by(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>, clock: Clock) -> Self {
         // `RUST_LOG=nodespace_node=debug` shows what a failing test did; the first one that asks gets it.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
-        let options = OpenOptions { projection: false, ..OpenOptions::new(home.path().join("home")) };
+        let options = OpenOptions { projection: false, clock, ..OpenOptions::new(home.path().join("home")) };
         let device = Device::open(options).await.unwrap();
         let net = NetOptions {
             key: device.key().clone(),
@@ -69,6 +73,14 @@ impl Somebody {
         let somebody = Self { device, peers, home, gossip };
         somebody.listening().await;
         somebody
+    }
+
+    /// Stops, and starts again by another clock.
+    pub(super) async fn restart_by(self, clock: Clock) -> Self {
+        let Self { device, home, gossip, .. } = self;
+        device.close().await.unwrap();
+        drop(device);
+        Self::open_by(home, gossip, Vec::new(), clock).await
     }
 
     /// Stops, and starts again with the same identity.

@@ -40,14 +40,13 @@ fn look(replica: &DeviceReplica, known: &[OpHash], members: BTreeSet<DeviceId>) 
         true => membership.members().into_iter().flat_map(|member| member.devices).collect(),
         false => members,
     };
-    let counts = replica.counts();
     let facts = Facts {
         digest: replica.frontier_digest(),
         ops: replica.durable_ops(),
         membership: membership.heads().to_vec(),
         members,
         has_genesis: !membership.is_empty(),
-        waiting: counts.waiting,
+        waiting: replica.waiting_ops(),
     };
     Looked { facts, channel: changed.then(|| Channel::of(membership)) }
 }

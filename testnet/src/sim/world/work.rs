@@ -93,7 +93,7 @@ impl World {
 
     /// Tells answers that a rule demands from ones that are wrong.
     fn judge(&mut self, device: usize, work: Work, error: &WriteError) {
-        let held = self.devices[device].replica.as_ref().map_or(0, |replica| replica.counts().held);
+        let held = self.devices[device].replica.as_ref().map_or(0, |replica| replica.held_ops());
         match error {
             WriteError::Forked if self.devices[device].is_honest() => {
                 self.fail("I4", format!("honest device {device} finds its own log forked"));
@@ -122,7 +122,7 @@ impl World {
         let now = self.time(device);
         let state = &mut self.devices[device];
         let Some(replica) = state.replica.as_mut() else { return };
-        let held = replica.counts().held;
+        let held = replica.held_ops();
         if let Err(error) = replica.tick(now) {
             self.fail("work", format!("device {device}: {error}"));
             return;
