@@ -35,9 +35,8 @@ testnet() {
   "$target/debug/nodespace-testnet" "$@"
 }
 # Two runs side by side: scenarios wait more than they work.
-# Two groups side by side. `churn` and `offline-week` are in `make cluster`: how soon everybody says so hangs on the machine there.
 step_cluster() {
-  testnet run --short tickets conflict-storm &
+  testnet run --short tickets conflict-storm churn offline-week &
   local other=$! code=0
   testnet run --short smoke partition import-while-editing removed-while-offline || code=$?
   wait $other && return $code
