@@ -2,7 +2,7 @@
 //!
 //! 1. [`program`], [`process`], [`usage`]: the device program, running;
 //! 2. [`api`], [`device`]: talking to it; [`link`]: the wire between two, which can be cut;
-//! 3. [`forming`]: devices become a workspace; [`Cluster`] is what comes of it;
+//! 3. [`relay`]: a relay with its servers, which can be broken; [`forming`]: devices become a workspace; [`Cluster`] is what comes of it;
 //! 4. [`scenario`]: what is to happen, as a file; [`workload`]: people at work; [`ledger`] and [`watcher`]: what was acknowledged and who saw it;
 //! 5. [`run`] makes it happen, [`check`] judges, [`report`] tells;
 //! 6. [`show`]: the demonstration; [`bulk`]: how fast a new device takes everything; [`lab`]: network namespaces.
@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod link;
 pub mod process;
 pub mod program;
+pub mod relay;
 pub mod report;
 pub mod run;
 pub mod scenario;
@@ -35,6 +36,7 @@ use tokio::time::Instant;
 use self::api::answer::{Network, Status, Sync};
 use self::device::Device;
 use self::link::Link;
+use self::relay::RelaySide;
 
 /// How often devices are asked while something is waited for.
 pub const POLL: Duration = Duration::from_millis(50);
@@ -69,6 +71,8 @@ pub struct Cluster {
     pub devices: Vec<Device>,
     /// The wires; none when devices reach each other directly.
     pub wires: Vec<Wire>,
+    /// The relay that all use, if there is one.
+    pub relay: Option<RelaySide>,
     /// The devices' names in the network.
     peer_ids: Vec<String>,
 }
@@ -155,22 +159,29 @@ impl Cluster {
         device.api()?.get("/v1/sync").await.with_context(|| format!("{}: its sync", device.name))
     }
 
-    /// Waits until all of these hold the same and each says that it is synced with as many peers as it has wires to the others. Answers how
-    /// long it took.
+    /// Waits until all of these hold the same and each says that it is synced with as many peers as it has wires to the others, and with the
+    /// relay. Answers how long it took.
     ///
     /// # Errors
     /// When it takes longer than it may, with how far they came; when a device dies.
     pub async fn settle(&mut self, numbers: &[usize], within: Duration) -> Result<Duration> {
         let started = Instant::now();
         loop {
-            for number in numbers {
-                self.devices[*number].check_alive()?;
-            }
+            self.check_alive(numbers)?;
             let unsettled = self.unsettled(numbers).await?;
             let Some(why) = unsettled else { return Ok(started.elapsed()) };
             ensure!(started.elapsed() < within, "not settled within {within:?}: {why}");
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Ends with an error when one of these, or a part of the relay, has ended by itself.
+    ///
+    /// # Errors
+    /// When it has, with the end of its log.
+    pub fn check_alive(&mut self, numbers: &[usize]) -> Result<()> {
+        numbers.iter().try_for_each(|number| self.devices[*number].check_alive())?;
+        self.relay.as_mut().map_or(Ok(()), RelaySide::check_alive)
     }
 
     /// Why these are not settled; nothing when they are.
@@ -208,27 +219,38 @@ impl Cluster {
         Ok(None)
     }
 
-    /// Which of these does not say that it is synced with all it has wires to; nothing when all do.
+    /// Which of these does not say that it is synced with all it has wires to, and with the relay; nothing when all do.
     ///
     /// # Errors
     /// When one does not answer.
     pub async fn unsynced(&self, numbers: &[usize]) -> Result<Option<String>> {
         for number in numbers {
-            let sync = self.sync(*number).await?;
-            let peers = self.peers_of(*number, numbers);
-            // Who is alone has nobody to be synced with.
-            if peers > 0 && !sync.is_synced_with(peers) {
-                let said = serde_json::to_string(&sync).unwrap_or_default();
-                return Ok(Some(format!("{} should be synced with {peers} and says {said}", self.devices[*number].name)));
+            if let Some(why) = self.unsynced_among(*number, numbers).await? {
+                return Ok(Some(why));
             }
         }
         Ok(None)
     }
 
-    /// With how many of these a device has a wire; without wires everybody reaches somebody.
+    /// Why a device does not say that it is synced with all of these that it has wires to, and with the relay; nothing when it does.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn unsynced_among(&self, number: usize, among: &[usize]) -> Result<Option<String>> {
+        let sync = self.sync(number).await?;
+        let expected = self.peers_of(number, among) + usize::from(self.relay.is_some());
+        // Who is alone has nobody to be synced with.
+        if expected == 0 || sync.is_synced_with(expected) {
+            return Ok(None);
+        }
+        let said = serde_json::to_string(&sync).unwrap_or_default();
+        Ok(Some(format!("{} should be synced with {expected} and says {said}", self.devices[number].name)))
+    }
+
+    /// With how many of these a device has a wire; without wires and relay everybody reaches somebody.
     fn peers_of(&self, number: usize, among: &[usize]) -> usize {
         if self.wires.is_empty() {
-            return usize::from(among.len() > 1);
+            return usize::from(among.len() > 1 && self.relay.is_none());
         }
         among.iter().filter(|other| self.wires.iter().any(|wire| **other != number && wire.connects(number, **other))).count()
     }

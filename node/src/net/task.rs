@@ -20,6 +20,7 @@ use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
 use nodespace_protocol::ids::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::address::split_peer;
 use super::admission::Admission;
 use super::behaviour::Behaviour;
 use super::book::{Dial, PeerBook};
@@ -31,8 +32,11 @@ use super::links::{Closing, Links};
 use super::metrics::NetMetrics;
 use super::options::NetOptions;
 
-/// How long after a circuit relay was lost it is asked again, in milliseconds.
-const CARRIER_RETRY_MS: u64 = 15_000;
+/// How long after a circuit relay was lost, or said no, it is asked again, in milliseconds; doubled with each further no. The first no is to
+/// be expected: a relay looks up whether a peer is a member when it connects, and may not know yet when it is asked.
+const CARRIER_RETRY_MS: u64 = 1_500;
+/// How often that is doubled at most: to a minute and a half.
+const CARRIER_DOUBLINGS_MAX: u32 = 6;
 /// How long a member that came as a guest keeps the connection it was made with, in milliseconds: what is under way ends meanwhile.
 const PROMOTION_MS: u64 = 5_000;
 /// How long somebody who is a member no more stays connected, in milliseconds: it is told so meanwhile.
@@ -75,6 +79,8 @@ pub(super) struct NetTask<'a> {
     /// Listeners through circuit relays.
     circuits: HashMap<ListenerId, Multiaddr>,
     carriers_due: BTreeMap<Multiaddr, u64>,
+    /// How often in a row each circuit relay was lost or said no.
+    carriers_lost: BTreeMap<Multiaddr, u32>,
     public: Option<bool>,
     save_due: u64,
 }
@@ -111,6 +117,7 @@ impl<'a> NetTask<'a> {
             repaired: BTreeMap::new(),
             circuits: HashMap::new(),
             carriers_due: BTreeMap::new(),
+            carriers_lost: BTreeMap::new(),
             public: None,
             save_due: now + SAVE_MS,
         };
@@ -203,9 +210,22 @@ impl<'a> NetTask<'a> {
             Ok(id) => drop(self.circuits.insert(id, address)),
             Err(error) => {
                 tracing::warn!(%address, %error, "this circuit relay cannot be used");
-                self.carriers_due.insert(address, self.lasting.clock.now_ms() + 4 * CARRIER_RETRY_MS);
+                self.carrier_lost(address);
             }
         }
+    }
+
+    /// A circuit relay was lost, or said no: it is asked again later.
+    fn carrier_lost(&mut self, address: Multiaddr) {
+        let times = self.carriers_lost.entry(address.clone()).or_insert(0);
+        let wait = CARRIER_RETRY_MS << (*times).min(CARRIER_DOUBLINGS_MAX);
+        *times = times.saturating_add(1);
+        self.carriers_due.insert(address, self.lasting.clock.now_ms() + wait);
+    }
+
+    /// A circuit relay has given a place.
+    fn carrier_won(&mut self, relay: &PeerId) {
+        self.carriers_lost.retain(|address, _| split_peer(address).is_none_or(|(_, peer)| peer != *relay));
     }
 
     fn disconnect(&mut self, device: &DeviceId, why: &'static str) {

@@ -15,15 +15,39 @@ const CARRIERS_MAX: usize = 8;
 pub(super) struct Carriers(Arc<Mutex<BTreeMap<WorkspaceId, Vec<Multiaddr>>>>);
 
 impl Carriers {
-    /// A workspace's relay names these now. The network is told of all, when that changes anything.
+    /// A workspace's relay names these now; none when it has no relay any more. The network is told of all, when that changes anything.
     pub(super) async fn set(&self, net: &NetHandle, workspace: WorkspaceId, named: Vec<Multiaddr>) {
-        let all = {
-            let mut workspaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if workspaces.insert(workspace, named.clone()).unwrap_or_default() == named {
-                return;
-            }
-            workspaces.values().flatten().cloned().collect::<BTreeSet<_>>()
-        };
-        net.set_carriers(all.into_iter().take(CARRIERS_MAX).collect()).await;
+        if let Some(all) = self.change(workspace, named) {
+            net.set_carriers(all).await;
+        }
+    }
+
+    /// All there are after a change; nothing when it changes nothing.
+    fn change(&self, workspace: WorkspaceId, named: Vec<Multiaddr>) -> Option<Vec<Multiaddr>> {
+        let mut workspaces = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if named.is_empty() { workspaces.remove(&workspace) } else { workspaces.insert(workspace, named.clone()) };
+        if before.unwrap_or_default() == named {
+            return None;
+        }
+        let all: BTreeSet<_> = workspaces.values().flatten().cloned().collect();
+        Some(all.into_iter().take(CARRIERS_MAX).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_workspaces_carriers_are_used_until_none_names_them() {
+        let address = |port: u16| -> Multiaddr { format!("/ip4/192.0.2.1/tcp/{port}").parse().unwrap() };
+        let (one, other) = (WorkspaceId([1; 32]), WorkspaceId([2; 32]));
+        let carriers = Carriers::default();
+        assert_eq!(carriers.change(one, vec![]), None);
+        assert_eq!(carriers.change(one, vec![address(1)]), Some(vec![address(1)]));
+        assert_eq!(carriers.change(one, vec![address(1)]), None, "nothing is new");
+        assert_eq!(carriers.change(other, vec![address(1), address(2)]), Some(vec![address(1), address(2)]));
+        assert_eq!(carriers.change(other, vec![]), Some(vec![address(1)]), "the other workspace still names it");
+        assert_eq!(carriers.change(one, vec![]), Some(vec![]));
     }
 }

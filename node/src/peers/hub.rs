@@ -141,10 +141,11 @@ impl Hub {
         generation.mark_unchanged();
         let present: BTreeMap<WorkspaceId, Workspace> =
             self.device.workspaces().into_iter().map(|workspace| (workspace.id(), workspace)).collect();
-        let gone: Vec<Known> = self.workspaces.extract_if(.., |id, _| !present.contains_key(id)).map(|(_, known)| known).collect();
-        for known in gone {
+        let gone: Vec<_> = self.workspaces.extract_if(.., |id, _| !present.contains_key(id)).collect();
+        for (id, known) in gone {
             let (answer, _) = oneshot::channel();
             known.inbox.send(Input::Stop(answer)).await;
+            self.carriers.set(&self.net, id, Vec::new()).await;
         }
         for (id, workspace) in present {
             if !self.workspaces.contains_key(&id) {
@@ -216,7 +217,13 @@ impl Hub {
                     self.on_disconnected(device).await;
                 }
             }
-            NetEvent::Reachable(addresses) => self.set_ticket_addresses(&addresses),
+            NetEvent::Reachable(addresses) => {
+                self.set_ticket_addresses(&addresses);
+                for known in self.workspaces.values() {
+                    // Where there is no room the directory hears of it with the next sync.
+                    known.inbox.try_send(Input::Relay(RelayNote::Moved));
+                }
+            }
             // Others may want to know of what is new.
             NetEvent::Changed | NetEvent::Learned(_) => {
                 self.exchange_due = self.exchange_due.or_else(|| Some(Instant::now() + EXCHANGE_PAUSE))

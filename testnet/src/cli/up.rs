@@ -98,6 +98,7 @@ fn plan(arguments: &UpArguments, folder: &std::path::Path) -> Result<Plan> {
         seed: 0,
         settings,
         own_settings: Vec::new(),
+        relay: None,
     })
 }
 

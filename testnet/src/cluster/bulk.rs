@@ -88,6 +88,7 @@ pub async fn measure(launcher: Launcher, folder: &Path, volume: Volume, out: &mu
         seed: 1,
         settings: Plan::wired_settings(),
         own_settings: Vec::new(),
+        relay: None,
     };
     let mut cluster = Cluster::start_all(&plan).await?;
     cluster.stop(2).await?;

@@ -6,6 +6,7 @@ mod goals;
 pub mod latency;
 mod lost;
 mod projection;
+mod relay;
 mod stuck;
 
 use serde::Serialize;
@@ -29,6 +30,12 @@ pub struct Case<'a> {
     pub phases: &'a [PhaseRecord],
     /// What did not end as the scenario says.
     pub surprises: &'a [String],
+    /// How members differed before the quiet.
+    pub before_quiet: &'a [String],
+    /// The relay's epochs before it was restored.
+    pub epochs: &'a [u64],
+    /// How many of the relay's answers were lies.
+    pub lies: u64,
 }
 
 /// What a check found.
@@ -68,6 +75,12 @@ pub fn all(case: &Case<'_>) -> Vec<Verdict> {
     ];
     if !case.writes.void.is_empty() || case.scenario.phase.iter().any(removes) {
         verdicts.push(lost::void(case));
+    }
+    if case.scenario.relay.is_some() {
+        verdicts.push(relay::holds_all(case));
+    }
+    if !case.epochs.is_empty() {
+        verdicts.push(relay::restore_noticed(case));
     }
     verdicts.extend(goals::all(case));
     verdicts

@@ -36,12 +36,13 @@ impl Launcher {
         Self { program, prefix: Vec::new() }
     }
 
-    fn launch(&self, arguments: Vec<OsString>, environment: Vec<(String, String)>, log: &Path) -> Launch {
+    /// A run of the program.
+    pub(super) fn launch(&self, arguments: Vec<OsString>, environment: Vec<(String, String)>, log: &Path) -> Launch {
         let mut words = self.prefix.clone();
         words.push(self.program.clone().into());
         words.extend(arguments);
         let program = PathBuf::from(words.remove(0));
-        Launch { program, arguments: words, environment, log: log.to_path_buf() }
+        Launch { program, arguments: words, environment, log: log.to_path_buf(), user: None }
     }
 }
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use nodespace_protocol::membership::Ticket;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::api::ApiError;
 use super::api::answer::{Invited, Joined};
 use super::device::{Beginning, Device, Launcher, Settings};
 use super::link::{Conditions, Link};
+use super::relay::{RelayPlan, RelaySide};
 use super::{Cluster, Wire};
 
 /// How long each line of a join's answer may take.
@@ -42,6 +43,8 @@ pub struct Plan {
     pub settings: Settings,
     /// Settings of single devices.
     pub own_settings: Vec<(usize, String, String)>,
+    /// The relay that the first device is told to use; the others have it from their tickets.
+    pub relay: Option<RelayPlan>,
 }
 
 impl Plan {
@@ -75,7 +78,7 @@ impl Plan {
 }
 
 impl Cluster {
-    /// Makes the devices, starts them and connects their wires. Nobody has joined yet.
+    /// Makes the devices, starts them and connects their wires, and the relay if there is to be one. Nobody has joined yet.
     ///
     /// # Errors
     /// When a device cannot be made or started.
@@ -105,10 +108,18 @@ impl Cluster {
             wires.push(Wire { dialler: *dialler, answerer: *answerer, link });
         }
         let peer_ids = vec![String::new(); devices.len()];
-        let mut cluster = Self { devices, wires, peer_ids };
+        let relay = match &plan.relay {
+            Some(relay) => Some(RelaySide::start(relay, &plan.folder).await?),
+            None => None,
+        };
+        let mut cluster = Self { devices, wires, peer_ids, relay };
         // Those who answer come first, so that the diallers' addresses are complete.
         for number in 0..cluster.devices.len() {
             cluster.connect(number).await?;
+        }
+        if let Some(relay) = &cluster.relay {
+            let used: Result<Value, _> = cluster.devices[0].api()?.post("/v1/relays", &json!({ "url": relay.url() })).await;
+            used.context("the first device does not take the relay")?;
         }
         Ok(cluster)
     }
@@ -157,17 +168,18 @@ impl Cluster {
         api.task("/v1/join", &json!({ "ticket": text }), JOIN_TIME_MAX).await
     }
 
-    /// The ticket with the addresses of the joiner's wires in place of the inviter's: an address is a hint, which nobody signs.
+    /// The ticket with the addresses of the joiner's wires in place of the inviter's: an address is a hint, which nobody signs. Where there
+    /// is only the relay it names no address at all.
     ///
     /// # Errors
-    /// When the text is no ticket, or the joiner has no wire to a member.
+    /// When the text is no ticket, or the joiner has no wire to a member and there is no relay.
     pub fn over_wires(&self, number: usize, ticket: &str) -> Result<String> {
-        if self.wires.is_empty() {
+        if self.wires.is_empty() && self.relay.is_none() {
             return Ok(ticket.to_owned());
         }
         let mut ticket = Ticket::parse(ticket).context("the device made a ticket that is none")?;
         ticket.addresses = self.wires.iter().filter(|wire| wire.dialler == number).filter_map(|wire| self.address(wire)).collect();
-        if ticket.addresses.is_empty() {
+        if ticket.addresses.is_empty() && self.relay.is_none() {
             bail!("{} has no wire on which it dials", self.devices[number].name);
         }
         ticket.addresses.truncate(ADDRESSES_MAX);

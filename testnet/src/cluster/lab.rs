@@ -5,9 +5,12 @@
 //! nothing else: the management wires are point to point, nothing is forwarded between them, and no device has a route to another's, so
 //! they can neither carry sync nor discovery.
 //!
+//! The relay's servers need no namespace: they are reached by sockets in the file system, which all namespaces share.
+//!
 //! This takes root and the tools `ip` and `nft`. Delay takes `tc` and a kernel with netem; without, the experiments lose packets by nftables
 //! and say that nothing was delayed. Everything that was made is removed at the end of each experiment.
 
+mod circuit;
 mod lan;
 mod nat;
 
@@ -69,13 +72,19 @@ impl Finding {
 pub async fn experiments(launcher: &Launcher, folder: &Path, out: &mut (dyn Write + Send)) -> Result<Vec<Finding>> {
     available()?;
     let mut findings = Vec::new();
-    for (name, text) in
-        [("lan", "three devices on one switch, with 3 % of the packets lost"), ("nat", "devices behind routers that translate addresses")]
-    {
+    for (name, text) in [
+        ("lan", "three devices on one switch, with 3 % of the packets lost"),
+        ("nat", "devices behind routers that translate addresses"),
+        ("circuit", "two devices behind routers, and nobody in the open but a relay"),
+    ] {
         writeln!(out, "{name}: {text}")?;
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder)?;
-        let found = if name == "lan" { lan::run(launcher, &folder).await } else { nat::run(launcher, &folder).await };
+        let found = match name {
+            "lan" => lan::run(launcher, &folder).await,
+            "nat" => nat::run(launcher, &folder).await,
+            _ => circuit::run(launcher, &folder).await,
+        };
         for finding in found.with_context(|| format!("the experiment {name}"))? {
             let word = finding.holds.map_or("skip", |holds| if holds { "ok  " } else { "FAIL" });
             writeln!(out, "  {word} {:<44} {}", finding.what, finding.seen)?;
@@ -192,7 +201,7 @@ impl Drop for Lab {
 /// Devices without wires of ours.
 fn unwired(devices: Vec<Device>) -> Cluster {
     let peer_ids = vec![String::new(); devices.len()];
-    Cluster { devices, wires: Vec::new(), peer_ids }
+    Cluster { devices, wires: Vec::new(), peer_ids, relay: None }
 }
 
 /// `ip` in a namespace; the words are separated by spaces.

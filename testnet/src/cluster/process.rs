@@ -29,6 +29,17 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// The file its output is appended to.
     pub log: PathBuf,
+    /// Whom it runs as, if not as ourselves.
+    pub user: Option<User>,
+}
+
+/// A user of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub uid: u32,
+    /// Its group's number.
+    pub gid: u32,
 }
 
 impl Launch {
@@ -44,6 +55,10 @@ impl Launch {
             }
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(user) = self.user {
+            // Where we are may be closed to that user.
+            command.uid(user.uid).gid(user.gid).current_dir("/");
+        }
         Ok(command)
     }
 
@@ -140,8 +155,16 @@ impl Process {
     ///
     /// # Errors
     /// When it does not end in time (it is killed then), or ends with a failure.
-    pub async fn stop(mut self, within: Duration) -> Result<()> {
-        self.signal(Signal::TERM)?;
+    pub async fn stop(self, within: Duration) -> Result<()> {
+        self.stop_by(Signal::TERM, within).await
+    }
+
+    /// Asks it to end by a signal of its own taste, and waits for it.
+    ///
+    /// # Errors
+    /// As [`Process::stop`].
+    pub async fn stop_by(mut self, signal: Signal, within: Duration) -> Result<()> {
+        self.signal(signal)?;
         match self.ended(within).await? {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!(self.launch.failed(&format!("ended with {status}"))),
@@ -149,6 +172,17 @@ impl Process {
                 self.end()?;
                 bail!(self.launch.failed(&format!("did not stop within {within:?} and was killed")))
             }
+        }
+    }
+
+    /// Asks it to end by a signal and waits in this thread, for so long at most; what is still there is killed. For whoever is dropped and
+    /// cannot wait otherwise.
+    pub fn end_by(mut self, signal: Signal, within: Duration) {
+        // One that cannot be signalled is gone, and then there is nothing to wait for.
+        self.signal(signal).ok();
+        let deadline = std::time::Instant::now() + within;
+        while matches!(self.status(), Ok(None)) && std::time::Instant::now() < deadline {
+            std::thread::sleep(POLL);
         }
     }
 
@@ -193,6 +227,7 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("WHO".into(), "device".into())],
             log: folder.join("log"),
+            user: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod evidence;
 mod quiet;
+mod relaying;
 pub mod sampler;
 mod trouble;
 
@@ -16,12 +17,14 @@ use tokio::task::JoinSet;
 
 use self::sampler::Sampler;
 use super::Cluster;
-use super::api::answer::Invited;
+use super::api::answer::{Invited, Status};
 use super::check;
 use super::device::Launcher;
 use super::forming::Plan;
 use super::ledger::Ledger;
 use super::link::Traffic;
+use super::program;
+use super::relay::RelayPlan;
 use super::report::{Moment, PhaseRecord, Report};
 use super::scenario::{Phase, Scenario, Topology};
 use super::watcher::Watchers;
@@ -57,6 +60,10 @@ pub(super) struct Run<'a> {
     users: Vec<Option<String>>,
     /// By device: the group it can reach.
     groups: Vec<usize>,
+    /// By device: what it held when it was stopped last.
+    left: Vec<Option<Status>>,
+    /// The relay's epochs before it was restored.
+    epochs: Vec<u64>,
     moments: Vec<Moment>,
     phases: Vec<PhaseRecord>,
     /// What did not end as the scenario says.
@@ -74,6 +81,7 @@ pub async fn run(scenario: &Scenario, options: &Options, tell: &mut (dyn FnMut(&
     for (number, phase) in scenario.phase.iter().enumerate() {
         run.phase(number, phase, tell).await.with_context(|| format!("phase `{}`", phase.name))?;
     }
+    let before_quiet = run.differing_before_quiet().await?;
     let convergence = run.quiet(tell).await?;
     tell("everything is compared");
     let evidence = run.gather().await?;
@@ -86,6 +94,9 @@ pub async fn run(scenario: &Scenario, options: &Options, tell: &mut (dyn FnMut(&
         convergence: &convergence,
         phases: &run.phases,
         surprises: &run.surprises,
+        before_quiet: &before_quiet,
+        epochs: &run.epochs,
+        lies: run.cluster.relay.as_ref().map_or(0, super::relay::RelaySide::lies),
     };
     let verdicts = check::all(&case);
     let latencies = check::latency::all(&case);
@@ -113,7 +124,7 @@ pub async fn run(scenario: &Scenario, options: &Options, tell: &mut (dyn FnMut(&
 impl<'a> Run<'a> {
     /// Forms the cluster and what everybody starts from.
     async fn begin(scenario: &'a Scenario, options: &Options) -> Result<(Self, Sampler)> {
-        let mut cluster = Cluster::form(&plan(scenario, options)).await?;
+        let mut cluster = Cluster::form(&plan(scenario, options)?).await?;
         let members: Vec<usize> = (0..scenario.devices).collect();
         let hot = workload::make_hot_nodes(&cluster.devices[0].api()?, scenario.hot_nodes).await?;
         cluster.settle(&members, FORMING_TIME_MAX).await.context("the cluster is not equal before anything happened")?;
@@ -136,6 +147,8 @@ impl<'a> Run<'a> {
             removed: vec![None; all],
             users,
             groups: vec![0; all],
+            left: vec![None; all],
+            epochs: Vec::new(),
             moments: Vec::new(),
             phases: Vec::new(),
             surprises: Vec::new(),
@@ -183,13 +196,19 @@ impl<'a> Run<'a> {
 
     /// Members that run and can reach the first of them.
     fn reachable(&self) -> Vec<usize> {
-        let runs = |number: &usize| {
-            let device = &self.cluster.devices[*number];
-            self.members[*number] && device.is_running() && !device.is_paused()
-        };
-        let running: Vec<usize> = (0..self.members.len()).filter(runs).collect();
-        let group = running.first().map(|first| self.groups[*first]);
-        running.into_iter().filter(|number| Some(self.groups[*number]) == group).collect()
+        let first = (0..self.members.len()).find(|number| self.runs(*number));
+        first.map_or_else(Vec::new, |first| self.group_of(first))
+    }
+
+    /// Members that run and can reach this one.
+    fn group_of(&self, device: usize) -> Vec<usize> {
+        let group = self.groups[device];
+        (0..self.members.len()).filter(|number| self.runs(*number) && self.groups[*number] == group).collect()
+    }
+
+    fn runs(&self, number: usize) -> bool {
+        let device = &self.cluster.devices[number];
+        self.members[number] && device.is_running() && !device.is_paused()
     }
 
     /// Members.
@@ -206,7 +225,7 @@ impl<'a> Run<'a> {
     }
 }
 
-fn plan(scenario: &Scenario, options: &Options) -> Plan {
+fn plan(scenario: &Scenario, options: &Options) -> Result<Plan> {
     let all = scenario.devices_all();
     let mut settings = Plan::wired_settings();
     settings.extend(scenario.settings.clone());
@@ -214,7 +233,11 @@ fn plan(scenario: &Scenario, options: &Options) -> Plan {
         let number = spec.number;
         spec.settings.clone().into_iter().map(move |(key, value)| (number, key, value))
     };
-    Plan {
+    let relay = scenario.relay.as_ref().map(|relay| -> Result<RelayPlan> {
+        let (instances, settings) = (relay.instances, relay.settings.clone());
+        Ok(RelayPlan { program: program::find_relay(&options.launcher.program)?, instances, settings })
+    });
+    Ok(Plan {
         folder: options.folder.clone(),
         launcher: options.launcher.clone(),
         names: (0..all).map(|number| format!("d{number}")).collect(),
@@ -223,10 +246,12 @@ fn plan(scenario: &Scenario, options: &Options) -> Plan {
             Topology::Mesh => Plan::mesh(all),
             Topology::Star => Plan::star(all),
             Topology::Line => Plan::line(all),
+            Topology::None => Vec::new(),
         },
         conditions: scenario.link.conditions(),
         seed: scenario.seed,
         settings,
         own_settings: scenario.device.iter().flat_map(own).collect(),
-    }
+        relay: relay.transpose()?,
+    })
 }

@@ -4,6 +4,7 @@
 //! everything heals, and the quiet begins: devices have so long to become equal. Then all is checked.
 
 mod event;
+mod relay;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{Action, Event, JoinEnd};
+pub use self::relay::{Caught, RelayAction, RelaySpec};
 use super::link::{Conditions, Way};
 
 /// A scenario file.
@@ -47,6 +49,9 @@ pub struct Scenario {
     /// Settings of single devices.
     #[serde(default)]
     pub device: Vec<DeviceSpec>,
+    /// The relay, which all devices use: the first is told its URL, the others have it from their tickets.
+    #[serde(default)]
+    pub relay: Option<RelaySpec>,
     /// What happens.
     pub phase: Vec<Phase>,
     /// What must hold in the end.
@@ -68,6 +73,8 @@ pub enum Topology {
     Star,
     /// Each to the one before.
     Line,
+    /// Nobody to anybody: there is only the relay.
+    None,
 }
 
 /// The conditions of wires; what is left out is as good as the machine can.
@@ -185,11 +192,23 @@ pub struct Expect {
     pub latency: Vec<LatencyGoal>,
     /// In the last phase no device may have sent and received more than so many bytes a second.
     pub idle_bytes_per_s: Option<f64>,
+    /// Devices must be equal before the quiet begins: those that do not run by what they held when they were stopped.
+    pub equal_before_quiet: bool,
+    /// At least so many answers of the relay were lies.
+    pub lies_min: u64,
 }
 
 impl Default for Expect {
     fn default() -> Self {
-        Self { converge_s: 10.0, conflicts_min: 0, refusals_min: 0, latency: Vec::new(), idle_bytes_per_s: None }
+        Self {
+            converge_s: 10.0,
+            conflicts_min: 0,
+            refusals_min: 0,
+            latency: Vec::new(),
+            idle_bytes_per_s: None,
+            equal_before_quiet: false,
+            lies_min: 0,
+        }
     }
 }
 

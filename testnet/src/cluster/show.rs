@@ -65,6 +65,7 @@ async fn start(launcher: Launcher, folder: &Path, out: &mut dyn Write) -> Result
         seed: 1,
         settings: Plan::wired_settings(),
         own_settings: Vec::new(),
+        relay: None,
     };
     let mut cluster = Cluster::form(&plan).await?;
     for device in &cluster.devices {

@@ -90,6 +90,7 @@ impl NetTask<'_> {
             }
         }
         self.carriers_due.retain(|address, _| carriers.contains(address));
+        self.carriers_lost.retain(|address, _| carriers.contains(address));
         self.lasting.carriers = carriers;
     }
 

@@ -2,7 +2,7 @@
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, autonat, gossipsub, identify, mdns, ping};
+use libp2p::{Multiaddr, PeerId, autonat, gossipsub, identify, mdns, ping, relay};
 use nodespace_protocol::ids::DeviceId;
 
 use super::super::address::{Source, is_loopback, is_relayed};
@@ -11,7 +11,7 @@ use super::super::behaviour::BehaviourEvent;
 use super::super::handle::{GossipMessage, NetEvent, Verdict};
 use super::super::identity::device_of;
 use super::super::links::Link;
-use super::{CARRIER_RETRY_MS, NetTask, REPAIR_MS};
+use super::{NetTask, REPAIR_MS};
 use crate::engine::wall_ms;
 
 /// Addresses of one identify message that are looked at.
@@ -45,14 +45,17 @@ impl NetTask<'_> {
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let Some(address) = self.circuits.remove(&listener_id) {
                     tracing::info!(%address, ?reason, "not reachable through this circuit relay now; it is asked again");
-                    self.carriers_due.insert(address, self.lasting.clock.now_ms() + CARRIER_RETRY_MS);
+                    self.carrier_lost(address);
                 }
                 self.tell(NetEvent::Reachable(self.reachable()));
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "a listener has trouble"),
             SwarmEvent::ExternalAddrConfirmed { address } => {
                 tracing::info!(%address, "reachable from outside");
-                self.public = Some(true);
+                // By way of a circuit relay anybody is: that says nothing of the network here.
+                if !is_relayed(&address) {
+                    self.public = Some(true);
+                }
                 self.tell(NetEvent::Reachable(self.reachable()));
             }
             SwarmEvent::ExternalAddrExpired { .. } => self.tell(NetEvent::Reachable(self.reachable())),
@@ -153,13 +156,18 @@ impl NetTask<'_> {
                 self.on_gossip(propagation_source, message_id, message);
             }
             BehaviourEvent::Autonat(autonat::v2::client::Event { tested_addr, result: Err(_), .. })
-                if self.swarm.external_addresses().next().is_none() =>
+                if self.swarm.external_addresses().all(is_relayed) =>
             {
                 tracing::debug!(address = %tested_addr, "not reachable from outside at this address");
                 self.public = Some(false);
             }
             BehaviourEvent::Dcutr(event) => tracing::debug!(peer = %event.remote_peer_id, outcome = ?event.result.is_ok(), "hole punching"),
-            BehaviourEvent::Relay(event) => tracing::debug!(?event, "circuit relay"),
+            BehaviourEvent::Relay(event) => {
+                tracing::debug!(?event, "circuit relay");
+                if let relay::client::Event::ReservationReqAccepted { relay_peer_id, .. } = event {
+                    self.carrier_won(&relay_peer_id);
+                }
+            }
             _ => {}
         }
     }

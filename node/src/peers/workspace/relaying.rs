@@ -51,6 +51,8 @@ pub(in super::super) enum RelayNote {
     Read { read: Result<(Vec<OpRef>, u64), StoreError> },
     /// Relays were added, removed or looked after.
     Changed,
+    /// This device is reached elsewhere now.
+    Moved,
 }
 
 /// An exchange that runs.
@@ -80,6 +82,8 @@ pub(super) struct Relaying {
     cursor: Cursor,
     hinted: Option<Cursor>,
     directory_due: u64,
+    /// The addresses that the directory was told last.
+    announced: Vec<String>,
 }
 
 impl Relaying {
@@ -97,6 +101,7 @@ impl Relaying {
             cursor: Cursor::default(),
             hinted: None,
             directory_due: 0,
+            announced: Vec::new(),
         }
     }
 
@@ -167,6 +172,8 @@ impl WorkspaceSync {
         self.relaying.urls = urls;
         if self.relaying.is_configured() {
             self.reachable_relay();
+        } else {
+            self.setup.carriers.set(&self.setup.net, self.id(), Vec::new()).await;
         }
         Ok(())
     }
@@ -174,6 +181,7 @@ impl WorkspaceSync {
     fn forget_relays(&mut self) {
         self.relaying.stop();
         self.relaying.apis.clear();
+        self.relaying.directory_due = 0;
         if std::mem::take(&mut self.relaying.urls).is_empty() {
             return;
         }
@@ -365,6 +373,7 @@ impl WorkspaceSync {
                 }
             }
             RelayNote::Changed => self.relaying.stale = true,
+            RelayNote::Moved => self.tell_directory(),
         }
         Ok(())
     }
@@ -478,16 +487,24 @@ impl WorkspaceSync {
                 listen(Arc::clone(&api), clock, seed, async move |cursor| inbox.send(Input::Relay(RelayNote::Hint(cursor))).await);
             self.relaying.hints = Some((url.clone(), tokio::spawn(listening).abort_handle()));
         }
-        let now = self.now();
-        if now >= self.relaying.directory_due && !self.setup.explicit_only {
+        self.tell_directory();
+    }
+
+    /// Exchanges addresses with the relay that is used, when it is time or this device is reached elsewhere than the directory says: others
+    /// find it by way of a circuit relay only once they are told.
+    fn tell_directory(&mut self) {
+        let Some(api) = self.relaying.hints.as_ref().and_then(|(url, _)| self.relaying.apis.get(url)).cloned() else { return };
+        let (now, addresses) = (self.now(), self.setup.device.ticket_addresses().addresses);
+        let is_due = now >= self.relaying.directory_due || addresses != self.relaying.announced;
+        if is_due && !self.setup.explicit_only {
             self.relaying.directory_due = now + DIRECTORY_MS;
-            self.exchange_directory(api);
+            self.relaying.announced.clone_from(&addresses);
+            self.exchange_directory(api, addresses);
         }
     }
 
     /// Tells the relay's directory where this device is, and learns where the others are.
-    fn exchange_directory(&self, api: Arc<RelayApi>) {
-        let addresses = self.setup.device.ticket_addresses().addresses;
+    fn exchange_directory(&self, api: Arc<RelayApi>, addresses: Vec<String>) {
         let (net, carriers, members) = (self.setup.net.clone(), self.setup.carriers.clone(), self.facts.members.clone());
         let (own, workspace) = (self.setup.own, self.id());
         tokio::spawn(async move {

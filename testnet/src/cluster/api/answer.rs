@@ -248,6 +248,53 @@ pub struct Sync {
     pub help_wanted: Vec<Value>,
 }
 
+/// The relays of a device.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RelayList {
+    /// The preferred one first.
+    pub relays: Vec<RelayEntry>,
+}
+
+/// A relay, as a device knows it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RelayEntry {
+    /// Where it is.
+    pub url: String,
+    /// The incarnation of its log.
+    #[serde(default)]
+    pub epoch: Option<u64>,
+    /// How far its log has come there.
+    pub version: u64,
+    /// Operations that it did not confirm yet; at most so many.
+    pub missing_there_max: u64,
+    /// Why it is not trusted, if so.
+    #[serde(default)]
+    pub alarm: Option<RelayAlarm>,
+}
+
+/// Why a relay is not trusted.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RelayAlarm {
+    /// What is wrong.
+    pub message: String,
+}
+
+/// What looks at relays found.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RelayChecks {
+    /// One each.
+    pub checks: Vec<RelayCheck>,
+}
+
+/// What a look at a relay found.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RelayCheck {
+    /// Whether it can be used.
+    pub usable: bool,
+    /// What was found.
+    pub findings: Vec<String>,
+}
+
 /// Sync in a word.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct SyncSummary {

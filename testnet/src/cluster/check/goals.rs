@@ -37,6 +37,13 @@ pub(super) fn all(case: &Case<'_>) -> Vec<Verdict> {
     if !expect.latency.is_empty() {
         verdicts.push(fast(case));
     }
+    if expect.equal_before_quiet {
+        verdicts.push(Verdict::of("equal before quiet", case.before_quiet, "all members held the same before the quiet began"));
+    }
+    if expect.lies_min > 0 {
+        let faults = if case.lies < expect.lies_min { vec![format!("only {} answers were lies", case.lies)] } else { vec![] };
+        verdicts.push(Verdict::of("lied to", &faults, format!("{} answers of the relay were lies", case.lies)));
+    }
     if let Some(allowed) = expect.idle_bytes_per_s {
         verdicts.push(idle(case, allowed));
     }

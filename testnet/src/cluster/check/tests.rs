@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::latency::Percentiles;
 use super::*;
+use crate::cluster::api::answer::RelayAlarm;
 use crate::cluster::ledger::Acknowledged;
 use crate::cluster::link::Traffic;
 use crate::cluster::run::evidence::{DeviceEvidence, Exported};
@@ -16,10 +17,13 @@ const SCENARIO: &str = r#"
 name = "case"
 story = "three devices"
 devices = 3
+relay = {}
 [[phase]]
 name = "work"
 for_s = 2
 [expect]
+equal_before_quiet = true
+lies_min = 2
 conflicts_min = 1
 refusals_min = 1
 idle_bytes_per_s = 1000
@@ -34,6 +38,9 @@ struct Parts {
     convergence: Convergence,
     phases: Vec<PhaseRecord>,
     surprises: Vec<String>,
+    before_quiet: Vec<String>,
+    epochs: Vec<u64>,
+    lies: u64,
 }
 
 fn device(number: usize) -> DeviceEvidence {
@@ -45,6 +52,7 @@ fn device(number: usize) -> DeviceEvidence {
     });
     let conflict = json!({ "id": "c", "node_id": "n", "kind": "ConcurrentEdit", "field": "content", "status": "open", "participants": [] });
     let doctor = json!({ "healthy": true, "operations": 2, "nodes": 1, "rows": 1, "findings": [] });
+    let relay = json!({ "url": "http://127.0.0.1:1", "epoch": 7, "version": 2, "missing_there_max": 0, "alarm": null });
     let sync = json!({ "summary": { "state": "synced", "confirmed": 2, "known": 2 }, "targets": [], "help_wanted": [] });
     DeviceEvidence {
         number,
@@ -55,6 +63,7 @@ fn device(number: usize) -> DeviceEvidence {
         conflicts: vec![serde_json::from_value(conflict).unwrap()],
         status: serde_json::from_value(status).unwrap(),
         sync: serde_json::from_value(sync).unwrap(),
+        relays: vec![serde_json::from_value(relay).unwrap()],
         doctor: serde_json::from_value(doctor).unwrap(),
         refused: BTreeMap::from([("not_a_member".to_owned(), 1)]),
     }
@@ -91,13 +100,17 @@ fn good() -> Parts {
             after: vec![traffic],
         }],
         surprises: vec![],
+        before_quiet: vec![],
+        epochs: vec![6],
+        lies: 2,
     }
 }
 
 /// The checks that a case fails.
 fn failed(parts: &Parts) -> Vec<&'static str> {
-    let Parts { scenario, evidence, writes, convergence, phases, surprises } = parts;
-    let case = Case { scenario, evidence, writes: writes.clone(), convergence, phases, surprises };
+    let Parts { scenario, evidence, writes, convergence, phases, surprises, before_quiet, epochs, lies } = parts;
+    let writes = writes.clone();
+    let case = Case { scenario, evidence, writes, convergence, phases, surprises, before_quiet, epochs, lies: *lies };
     all(&case).into_iter().filter(|verdict| !verdict.passed).map(|verdict| verdict.check).collect()
 }
 
@@ -109,7 +122,7 @@ fn a_good_case_passes() {
 #[test]
 fn each_check_notices_what_it_is_there_for() {
     type Spoil = fn(&mut Parts);
-    let cases: [(&str, Spoil); 16] = [
+    let cases: [(&str, Spoil); 23] = [
         ("converged", |parts| parts.convergence.took_s = Some(11.0)),
         ("converged", |parts| parts.convergence.took_s = None),
         ("nothing lost", |parts| parts.writes.kept.push(Acknowledged { word: None, ..write("cc") })),
@@ -124,6 +137,13 @@ fn each_check_notices_what_it_is_there_for() {
         ("nobody stuck", |parts| parts.evidence.devices[1].sync.summary.state = "behind".into()),
         ("nobody stuck", |parts| parts.evidence.devices[1].status.store.held = 1),
         ("removed is removed", |parts| parts.writes.void.push(write("bb"))),
+        ("relay holds all", |parts| parts.evidence.devices[1].relays.clear()),
+        ("relay holds all", |parts| parts.evidence.devices[1].relays[0].version = 1),
+        ("relay holds all", |parts| parts.evidence.devices[1].relays[0].missing_there_max = 1),
+        ("relay holds all", |parts| parts.evidence.devices[1].relays[0].alarm = Some(RelayAlarm { message: "forked".into() })),
+        ("restore noticed", |parts| parts.epochs.push(7)),
+        ("equal before quiet", |parts| parts.before_quiet.push("d1 differs".into())),
+        ("lied to", |parts| parts.lies = 1),
         ("as told", |parts| parts.surprises.push("d3 joined".into())),
         ("fast", |parts| parts.writes.seen[0][2] = Some(Duration::from_millis(1021))),
     ];

@@ -1,6 +1,6 @@
 //! Routers that translate addresses: one device in the open, two behind routers of their own.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::{Finding, Lab, command, ip, nft, travels, unwired};
 use crate::cluster::device::{Device, Launcher};
 
+/// The network in the open.
+const OPEN: &str = "10.88.0";
 /// How long devices may take to become equal.
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(90);
 
@@ -17,10 +19,10 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     let (mut public, space) = lab.device("public", folder, launcher).await?;
     // Others outside its network find it again after a restart only where it was; by default it takes any free port.
     public.set("network.listen", "/ip4/0.0.0.0/tcp/4100,/ip4/0.0.0.0/udp/4100/quic-v1");
-    lab.plug(&space, &open, "10.88.0.1/24")?;
+    lab.plug(&space, &open, &format!("{OPEN}.1/24"))?;
     let mut devices = vec![public];
     for (number, name) in ["home", "office"].into_iter().enumerate() {
-        devices.push(behind_router(&mut lab, (number, name), &open, (folder, launcher)).await?);
+        devices.push(behind_router(&mut lab, (number, name), (&open, OPEN), (folder, launcher)).await?);
     }
     let mut cluster = unwired(devices);
     for device in &mut cluster.devices {
@@ -40,12 +42,16 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     cluster.devices[0].stop().await?;
     cluster.devices[0].start().await?;
     findings.push(Finding::of("they come back when the open device restarts", travels(&cluster, 2, &[0, 1], "after-restart").await));
-    findings.push(relayed(&launcher.program));
     Ok(findings)
 }
 
 /// A device whose router has one address in the open.
-async fn behind_router(lab: &mut Lab, (number, name): (usize, &str), open: &str, (folder, launcher): (&Path, &Launcher)) -> Result<Device> {
+pub(super) async fn behind_router(
+    lab: &mut Lab,
+    (number, name): (usize, &str),
+    (open, network): (&str, &str),
+    (folder, launcher): (&Path, &Launcher),
+) -> Result<Device> {
     let (device, space) = lab.device(name, folder, launcher).await?;
     let router = lab.space(&format!("r{number}"))?;
     let inside = 60 + number;
@@ -53,7 +59,7 @@ async fn behind_router(lab: &mut Lab, (number, name): (usize, &str), open: &str,
     ip(&space, &format!("addr add 192.168.{inside}.2/24 dev lan0"))?;
     ip(&space, &format!("route add default via 192.168.{inside}.1 dev lan0"))?;
     ip(&router, &format!("addr add 192.168.{inside}.1/24 dev in0"))?;
-    lab.plug(&router, open, &format!("10.88.0.{}/24", 10 + number))?;
+    lab.plug(&router, open, &format!("{network}.{}/24", 10 + number))?;
     command("ip", &["netns", "exec", &router, "sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
     // Only what was asked for from inside comes in.
     nft(
@@ -72,15 +78,4 @@ fn unreachable(lab: &Lab) -> Result<String> {
         ensure!(reached.is_err(), "{public} has a route to {address}");
     }
     Ok("no route from the open network to either".into())
-}
-
-/// Two devices behind routers that reach each other with a relay's help.
-fn relayed(program: &Path) -> Finding {
-    const WHAT: &str = "two behind routers meet with a relay's help";
-    let relay: PathBuf = program.with_file_name("nodespace-relay");
-    let help = command(&relay.to_string_lossy(), &["--help"]).unwrap_or_default();
-    if help.lines().any(|line| line.trim_start().starts_with("serve")) {
-        return Finding::skipped(WHAT, "there is a relay service, and it needs a PostgreSQL in the namespaces: not tried");
-    }
-    Finding::skipped(WHAT, "there is no relay service to help")
 }

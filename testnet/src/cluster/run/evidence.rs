@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Run;
 use crate::cluster::api::Api;
-use crate::cluster::api::answer::{ChangePage, Conflict, ConflictPage, DoctorReport, Network, Status, Sync};
+use crate::cluster::api::answer::{ChangePage, Conflict, ConflictPage, DoctorReport, Network, RelayEntry, RelayList, Status, Sync};
 use crate::cluster::ledger::Acknowledged;
 use crate::cluster::report::{DeviceUsage, Tally};
 use crate::cluster::{POLL, workload::Work};
@@ -49,6 +49,8 @@ pub struct DeviceEvidence {
     pub status: Status,
     /// Its sync.
     pub sync: Sync,
+    /// Its relays.
+    pub relays: Vec<RelayEntry>,
     /// What its doctor says.
     pub doctor: DoctorReport,
     /// Who was turned away there, by reason.
@@ -113,6 +115,7 @@ impl Run<'_> {
             conflicts,
             status,
             sync: api.get("/v1/sync").await?,
+            relays: api.get::<RelayList>("/v1/relays").await?.relays,
             doctor: api.task("/v1/tasks/doctor", &json!({ "repair": false }), DOCTOR_TIME_MAX).await?,
             refused,
         })

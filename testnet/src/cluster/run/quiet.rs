@@ -25,6 +25,9 @@ impl Run<'_> {
                 conditions.lifetime = None;
             });
         }
+        if let Some(relay) = &mut self.cluster.relay {
+            relay.heal().await?;
+        }
         for number in 0..self.cluster.devices.len() {
             self.cluster.devices[number].resume()?;
             if !self.cluster.devices[number].is_running() {
@@ -36,6 +39,30 @@ impl Run<'_> {
         self.watch_quiet(tell).await
     }
 
+    /// How members differ before the quiet, when the scenario forbids that: those that do not run by what they held when they were stopped.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub(super) async fn differing_before_quiet(&self) -> Result<Vec<String>> {
+        let mut faults = Vec::new();
+        if !self.scenario.expect.equal_before_quiet {
+            return Ok(faults);
+        }
+        let mut first: Option<String> = None;
+        for number in self.member_numbers() {
+            let device = &self.cluster.devices[number];
+            let status = if device.is_running() { Some(self.cluster.status(number).await?) } else { self.left[number].clone() };
+            let Some(status) = status else {
+                faults.push(format!("nobody knows what {} held when it was stopped", device.name));
+                continue;
+            };
+            if *first.get_or_insert_with(|| status.state_digest.clone()) != status.state_digest {
+                faults.push(format!("{} holds another state than the first, with {} operations", device.name, status.store.ops));
+            }
+        }
+        Ok(faults)
+    }
+
     /// Watches until all are equal and say so, or nobody believes in it any more.
     async fn watch_quiet(&mut self, tell: &mut (dyn FnMut(&str) + Send)) -> Result<Convergence> {
         let begun = self.ledger.now();
@@ -43,9 +70,7 @@ impl Run<'_> {
         let patience = PATIENCE_FACTOR * Duration::from_secs_f64(self.scenario.expect.converge_s);
         let mut convergence = Convergence { begun_s: begun.as_secs_f64(), ..Convergence::default() };
         loop {
-            for number in &members {
-                self.cluster.devices[*number].check_alive()?;
-            }
+            self.cluster.check_alive(&members)?;
             let differ = self.cluster.differing(&members).await?;
             let took = self.ledger.now() - begun;
             if differ.is_none() && convergence.equal_s.is_none() {

@@ -26,10 +26,8 @@ impl Run<'_> {
             self.happen(&event.action).await.with_context(|| words)?;
         }
         self.sleep_until(begun, phase.for_s).await;
-        for device in &mut self.cluster.devices {
-            device.check_alive()?;
-        }
-        Ok(())
+        let all: Vec<usize> = (0..self.cluster.devices.len()).collect();
+        self.cluster.check_alive(&all)
     }
 
     async fn sleep_until(&self, begun: Duration, seconds: f64) {
@@ -40,7 +38,11 @@ impl Run<'_> {
     async fn happen(&mut self, action: &Action) -> Result<()> {
         match action {
             Action::Kill { device } => self.cluster.kill(*device),
-            Action::Stop { device } => self.cluster.stop(*device).await,
+            Action::Stop { device } => {
+                // Who has not joined yet holds nothing.
+                self.left[*device] = self.cluster.status(*device).await.ok();
+                self.cluster.stop(*device).await
+            }
             Action::Start { device } => self.cluster.start(*device).await,
             Action::Pause { device } => self.cluster.devices[*device].pause(),
             Action::Resume { device } => self.cluster.devices[*device].resume(),
@@ -68,6 +70,9 @@ impl Run<'_> {
             Action::Revoke { by, ticket } => self.revoke(*by, ticket).await,
             Action::Join { device, ticket, halved, ends } => self.join(*device, ticket, *halved, *ends).await,
             Action::Remove { device, by } => self.remove(*device, *by).await,
+            Action::Equal { devices, within_s } => self.equal(devices, *within_s).await,
+            Action::Synced { device, within_s } => self.synced(*device, *within_s).await,
+            Action::Relay(action) => self.relay_event(action).await,
         }
     }
 

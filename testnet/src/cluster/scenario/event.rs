@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::LinkSpec;
+use super::relay::RelayAction;
 use crate::cluster::link::Cut;
 
 /// Something that happens, and when. In the file both stand side by side: `{ at_s = 1.5, do = "kill", device = 2 }`.
@@ -26,8 +27,10 @@ impl TryFrom<toml::Table> for Event {
             Some(other) => return Err(format!("`at_s` = {other} is not a number of seconds")),
             None => return Err(format!("the event `{table}` has no `at_s`")),
         };
-        let action = table.clone().try_into().map_err(|error: toml::de::Error| format!("the event `{table}`: {}", error.message()))?;
-        Ok(Self { at_s, action })
+        let of_relay = table.get("do").and_then(toml::Value::as_str).is_some_and(RelayAction::has_name);
+        let text = table.to_string();
+        let action = if of_relay { table.try_into().map(Action::Relay) } else { table.try_into() };
+        Ok(Self { at_s, action: action.map_err(|error| format!("the event `{}`: {}", text.trim(), error.message()))? })
     }
 }
 
@@ -153,6 +156,23 @@ pub enum Action {
         /// By whom.
         by: usize,
     },
+    /// Devices must hold the same by now, whatever they say.
+    Equal {
+        /// Which.
+        devices: Vec<usize>,
+        /// Within so many seconds from here.
+        within_s: f64,
+    },
+    /// A device must say that it is synced: with whom it has a wire to among those that run, and with the relay.
+    Synced {
+        /// Which.
+        device: usize,
+        /// Within so many seconds from here.
+        within_s: f64,
+    },
+    /// Something happens to the relay. In the file it stands like all others, see [`RelayAction`].
+    #[serde(skip)]
+    Relay(RelayAction),
 }
 
 /// How a join ends.
@@ -176,12 +196,15 @@ impl Action {
             | Self::Resume { device, .. }
             | Self::Import { device, .. }
             | Self::Clock { device, .. }
+            | Self::Synced { device, .. }
             | Self::Join { device, .. } => vec![*device],
             Self::Partition { groups, .. } => groups.concat(),
             Self::OneWay { from, to, .. } => vec![*from, *to],
             Self::Link { between, .. } | Self::Reset { between, .. } => between.map(Vec::from).unwrap_or_default(),
             Self::Invite { by, .. } | Self::Revoke { by, .. } => vec![*by],
             Self::Remove { device, by, .. } => vec![*device, *by],
+            Self::Equal { devices, .. } => devices.clone(),
+            Self::Relay(action) => action.devices(),
             Self::Heal {} => Vec::new(),
         }
     }
@@ -205,6 +228,9 @@ impl Action {
             Self::Revoke { by, ticket, .. } => format!("d{by} takes ticket {ticket} back"),
             Self::Join { device, ticket, halved, .. } => format!("d{device} joins by {}{ticket}", if *halved { "half of " } else { "" }),
             Self::Remove { device, by, .. } => format!("d{by} removes d{device}"),
+            Self::Equal { devices, .. } => format!("{} hold the same", groups_text(std::slice::from_ref(devices))),
+            Self::Synced { device, .. } => format!("d{device} is synced"),
+            Self::Relay(action) => action.words(),
         }
     }
 }

@@ -43,6 +43,8 @@ fn every_kind_of_event_is_read() {
         "do = \"join\", at_s = 1, device = 1, ticket = \"t\", halved = true, ends = \"refused\"",
         "do = \"revoke\", at_s = 1, by = 0, ticket = \"t\"",
         "do = \"remove\", at_s = 1, device = 1, by = 0",
+        "do = \"equal\", at_s = 1, devices = [0, 1], within_s = 5",
+        "do = \"synced\", at_s = 1, device = 1, within_s = 5",
     ];
     let list: Vec<String> = events.iter().map(|event| format!("{{ {event} }}")).collect();
     let scenario = Scenario::parse(&format!("{SMALL}event = [{}]\n", list.join(", "))).unwrap();
@@ -50,6 +52,62 @@ fn every_kind_of_event_is_read() {
     seen.dedup();
     assert_eq!(seen.len(), events.len());
     assert!(scenario.phase[0].event.iter().all(|event| event.at_s == 1.0 && !event.action.words().is_empty()));
+}
+
+const RELAY: &str = "relay = { instances = 2 }\n";
+
+#[test]
+fn every_kind_of_event_of_the_relay_is_read() {
+    let events = [
+        "do = \"relay_kill\", at_s = 1, instance = 1",
+        "do = \"relay_stop\", at_s = 1, instance = 1",
+        "do = \"relay_start\", at_s = 1, instance = 1",
+        "do = \"relay_crash\", at_s = 1, instance = 0",
+        "do = \"postgres_kill\", at_s = 1",
+        "do = \"postgres_stop\", at_s = 1",
+        "do = \"postgres_start\", at_s = 1",
+        "do = \"redis_kill\", at_s = 1",
+        "do = \"redis_start\", at_s = 1",
+        "do = \"redis_flush\", at_s = 1",
+        "do = \"relay_back_up\", at_s = 1",
+        "do = \"relay_restore\", at_s = 1",
+        "do = \"relay_lie\", at_s = 1, lie = \"withhold\", to = [0]",
+        "do = \"relay_honest\", at_s = 1",
+        "do = \"relay_caught\", at_s = 1, device = 0, by = \"alarm\", within_s = 5",
+        "do = \"relay_check\", at_s = 1, device = 0",
+    ];
+    let list: Vec<String> = events.iter().map(|event| format!("{{ {event} }}")).collect();
+    let scenario = Scenario::parse(&format!("{RELAY}{SMALL}event = [{}]\n", list.join(", "))).unwrap();
+    let mut seen = Vec::new();
+    for event in &scenario.phase[0].event {
+        let Action::Relay(action) = &event.action else { panic!("{event:?}") };
+        assert!(!event.action.words().is_empty());
+        seen.push(std::mem::discriminant(action));
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), events.len());
+}
+
+#[test]
+fn what_a_relay_cannot_do_is_told() {
+    let relayed = |event: &str| format!("{RELAY}{SMALL}event = [{{ at_s = 1, {event} }}]\n");
+    for (text, wanted) in [
+        (relayed("do = \"relay_kill\", instance = 2"), "instance 2"),
+        (relayed("do = \"relay_restore\""), "no backup"),
+        (relayed("do = \"relay_lie\", lie = \"reorder\", to = []"), "names nobody"),
+        (relayed("do = \"relay_lie\", lie = \"reorder\", to = [2]"), "device 2"),
+        (relayed("do = \"relay_lie\", lie = \"flatter\", to = [1]"), "flatter"),
+        (relayed("do = \"relay_caught\", device = 0, by = \"alarm\", within_s = -1"), "within_s"),
+        (relayed("do = \"relay_honest\", to = [1]"), "to"),
+        (relayed("do = \"redis_explode\""), "redis_explode"),
+        (relayed("do = \"redis_flush\"").replace(RELAY, ""), "[relay]"),
+        (RELAY.replace("instances = 2", "instances = 0") + SMALL, "relay.instances"),
+        (RELAY.replace("instances", "instancez") + SMALL, "instancez"),
+        (format!("topology = \"none\"\n{SMALL}"), "nobody can reach"),
+    ] {
+        let error = error(&text);
+        assert!(error.contains(wanted), "{text}\n{error}");
+    }
 }
 
 #[test]
@@ -113,6 +171,8 @@ fn the_scenarios_of_the_repository_are_scenarios() {
     }
     for name in
         ["smoke", "partition", "churn", "offline-week", "import-while-editing", "conflict-storm", "removed-while-offline", "tickets"]
+            .into_iter()
+            .chain(["never-together", "relay-faults", "old-backup", "lying-relay"])
     {
         assert!(names.iter().any(|found| found == name), "{name} is missing among {names:?}");
     }

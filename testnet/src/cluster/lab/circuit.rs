@@ -1,0 +1,106 @@
+//! Two devices behind routers of their own, and in the open nobody but a relay: they join and sync by way of it, learn of its libp2p circuit
+//! relay, and reach each other through that. Then the relay's HTTP is cut off, and what is written still arrives.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::nat::behind_router;
+use super::{Finding, Lab, nft, travels, unwired};
+use crate::cluster::device::Launcher;
+use crate::cluster::relay::{Instance, Postgres, settings};
+use crate::cluster::{Cluster, POLL, program};
+
+/// How long devices may take to become equal by the relay.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(90);
+/// How long they may take to meet: both ask for a place at the relay and tell the directory, and a refused one is asked for again.
+const MEET_TIME_MAX: Duration = Duration::from_secs(120);
+/// The network in the open.
+const OPEN: &str = "10.89.0";
+/// The relay's address in it.
+const RELAY: &str = "10.89.0.1";
+/// Its port for HTTP, and that of the circuit relay.
+const HTTP_PORT: u16 = 8470;
+const CIRCUIT_PORT: u16 = 8471;
+
+pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Finding>> {
+    let relay_program = match program::find_relay(&launcher.program) {
+        Ok(found) => found,
+        Err(why) => return Ok(vec![Finding::skipped("two behind routers meet by a relay", why.to_string())]),
+    };
+    let mut lab = Lab::new(2);
+    let open = lab.switch("open")?;
+    let space = lab.space("relay")?;
+    lab.plug(&space, &open, &format!("{RELAY}/24"))?;
+    let postgres = Postgres::create(&folder.join("postgres.log")).await?;
+    let mut relay = relay(&space, relay_program, folder, &postgres);
+    relay.start().await.context("the relay does not start")?;
+    let mut devices = Vec::new();
+    for (number, name) in ["home", "office"].into_iter().enumerate() {
+        devices.push(behind_router(&mut lab, (number, name), (&open, OPEN), (folder, launcher)).await?);
+    }
+    let mut cluster = unwired(devices);
+    for device in &mut cluster.devices {
+        device.start().await?;
+    }
+    let mut findings = vec![Finding::of("two behind routers join and sync by a relay", join(&mut cluster).await)];
+    findings.push(Finding::of("they meet through its circuit relay", meet(&cluster).await));
+    // From here on the relay carries nothing but circuits.
+    nft(&space, &format!("table inet gone {{ chain in {{ type filter hook input priority 0; tcp dport {HTTP_PORT} drop; }} }}"))?;
+    findings.push(Finding::of("without the relay's HTTP a change reaches the other", travels(&cluster, 0, &[1], "by-circuit").await));
+    findings.push(Finding::of("and one comes back", travels(&cluster, 1, &[0], "by-circuit-too").await));
+    relay.check_alive()?;
+    Ok(findings)
+}
+
+/// A relay in a namespace, with the circuit relay on.
+fn relay(space: &str, program: PathBuf, folder: &Path, postgres: &Postgres) -> Instance {
+    let circuit = format!("[\"/ip4/{RELAY}/tcp/{CIRCUIT_PORT}\"]");
+    let mut settings = settings(folder, postgres);
+    settings.insert("server.address".into(), format!("{RELAY}:{HTTP_PORT}"));
+    settings.insert("circuit.listen".into(), circuit.clone());
+    settings.insert("circuit.external".into(), circuit);
+    let prefix: Vec<OsString> = ["ip", "netns", "exec", space].map(Into::into).into();
+    Instance::new("relay", &folder.join("relay.log"), Launcher { program, prefix }, settings)
+}
+
+/// The second joins by a ticket of the first that names the relay: the other addresses in it lead nowhere.
+async fn join(cluster: &mut Cluster) -> Result<String> {
+    let url = format!("http://{RELAY}:{HTTP_PORT}");
+    let _: Value = cluster.devices[0].api()?.post("/v1/relays", &json!({ "url": url })).await?;
+    let started = Instant::now();
+    while !cluster.sync(0).await?.is_synced_with(1) {
+        ensure!(started.elapsed() < SETTLE_TIME_MAX, "the first device is not synced with the relay after {SETTLE_TIME_MAX:?}");
+        tokio::time::sleep(POLL).await;
+    }
+    let ticket = cluster.invite(0, "editor", 600, 1).await?.ticket;
+    cluster.join(1, &ticket).await?;
+    let took = cluster.settle(&[0, 1], SETTLE_TIME_MAX).await?;
+    Ok(format!("equal {:.2} s after the join", took.as_secs_f64()))
+}
+
+/// Waits until each has a connection to the other.
+async fn meet(cluster: &Cluster) -> Result<String> {
+    let started = Instant::now();
+    let mut relayed = false;
+    loop {
+        let mut met = 0;
+        for device in &cluster.devices {
+            for peer in device.network().await?.peers.iter().filter(|peer| peer.connected) {
+                met += 1;
+                relayed |= peer.address.as_ref().is_some_and(|address| address.contains("/p2p-circuit"));
+            }
+        }
+        if met >= cluster.devices.len() {
+            break;
+        }
+        ensure!(started.elapsed() < MEET_TIME_MAX, "only {met} of 2 connections after {MEET_TIME_MAX:?}");
+        tokio::time::sleep(POLL).await;
+    }
+    ensure!(relayed, "they have met, and not through the circuit relay");
+    Ok(format!("after {:.1} s", started.elapsed().as_secs_f64()))
+}
