@@ -34,12 +34,12 @@ testnet() {
   target=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]+)".*/\1/')
   "$target/debug/nodespace-testnet" "$@"
 }
-# Two runs side by side: scenarios wait more than they work.
-# Two groups side by side. `churn` and `offline-week` are in `make cluster`: how soon everybody says so hangs on the machine there.
+# Two groups side by side: scenarios wait more than they work. The second half of each has a relay, with a PostgreSQL and a Redis of its own.
+# `churn` and `offline-week` are in `make cluster`: how soon everybody says so hangs on the machine there.
 step_cluster() {
-  testnet run --short tickets conflict-storm &
+  testnet run --short tickets conflict-storm never-together lying-relay &
   local other=$! code=0
-  testnet run --short smoke partition import-while-editing removed-while-offline || code=$?
+  testnet run --short smoke partition import-while-editing removed-while-offline relay-faults old-backup || code=$?
   wait $other && return $code
 }
 # Returns 77 by itself where there are no namespaces to be had.
