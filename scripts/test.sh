@@ -34,11 +34,11 @@ testnet() {
   target=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]+)".*/\1/')
   "$target/debug/nodespace-testnet" "$@"
 }
-# Two runs side by side: scenarios wait more than they work.
+# Two groups side by side: scenarios wait more than they work. The second half of each has a relay, with a PostgreSQL and a Redis of its own.
 step_cluster() {
-  testnet run --short tickets conflict-storm churn offline-week &
+  testnet run --short tickets conflict-storm churn offline-week never-together lying-relay &
   local other=$! code=0
-  testnet run --short smoke partition import-while-editing removed-while-offline || code=$?
+  testnet run --short smoke partition import-while-editing removed-while-offline relay-faults old-backup || code=$?
   wait $other && return $code
 }
 # Returns 77 by itself where there are no namespaces to be had.

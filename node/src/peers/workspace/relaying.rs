@@ -323,9 +323,15 @@ impl WorkspaceSync {
             return Ok(());
         }
         let mut at = from;
+        // Who belongs is not left waiting for a batch: a ticket is good at the relay once the relay has its invite.
+        let mut is_urgent = self.join.is_some();
         while at < end {
             let through = end.min(at.saturating_add(READ_MAX));
-            let read = self.setup.workspace.read(move |replica| references(replica, at..through)).await??;
+            let look = move |replica: &DeviceReplica| -> Result<_, StoreError> {
+                Ok((references(replica, at..through)?, names_workspace(replica, at..through)?))
+            };
+            let (read, names_workspace) = self.setup.workspace.read(look).await??;
+            is_urgent |= names_workspace;
             let now = self.now();
             let is_arrived = |reference: &OpRef| arrived.iter().any(|range| range.contains(&(reference.position as u32 - 1)));
             for reference in read.into_iter().filter(|reference| !is_arrived(reference)) {
@@ -336,8 +342,7 @@ impl WorkspaceSync {
         }
         let now = self.now();
         self.relaying.queue.pass(u64::from(end), now);
-        if self.join.is_some() {
-            // Somebody waits for the join to be confirmed.
+        if is_urgent {
             self.relaying.queue.flush(now);
         }
         Ok(())
@@ -592,6 +597,11 @@ async fn compare(workspace: &crate::engine::Workspace, api: &RelayApi, node: &No
         (false, true) => Err(SyncFailure::DataCorruption { node: Some(node.clone()) }),
         (false, false) => Err(SyncFailure::ConflictResolutionFailed { nodes: [node.clone()].into() }),
     }
+}
+
+/// Whether an operation is on the workspace itself, as invites, joins and removals are.
+fn names_workspace(replica: &DeviceReplica, mut range: std::ops::Range<u32>) -> Result<bool, StoreError> {
+    range.try_fold(false, |found, index| Ok(found || replica.store().op(OpIndex(index))?.header.node.is_none()))
 }
 
 fn references(replica: &DeviceReplica, range: std::ops::Range<u32>) -> Result<Vec<OpRef>, StoreError> {
