@@ -18,6 +18,7 @@ mod servers;
 #[path = "../tests/it/world.rs"]
 mod world;
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use cluster::Cluster;
@@ -27,6 +28,7 @@ use nodespace_protocol::view::Cursor;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -370,6 +372,9 @@ async fn faults(program: &str, options: &Options) {
     }
     let (mut second, mut resident, mut counts, mut latencies) = (0_u64, 0, [0; 3], Vec::new());
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    // A restart can take seconds: what was missed is not made up for, or relays would be killed while they start.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let before = load::ACKNOWLEDGED.load(Ordering::Relaxed);
     while !writing.is_empty() {
         tokio::select! {
             Some(done) = writing.join_next() => {
@@ -380,6 +385,10 @@ async fn faults(program: &str, options: &Options) {
             _ = ticks.tick() => {
                 second += 1;
                 resident = resident.max(cluster.resident_bytes().into_iter().max().unwrap_or(0));
+                if second.is_multiple_of(10) {
+                    let done = load::ACKNOWLEDGED.load(Ordering::Relaxed) - before;
+                    println!("         {:>4.0} s: {done} operations acknowledged", started.elapsed().as_secs_f64());
+                }
                 if second.is_multiple_of(60) {
                     cluster.restart_postgres("INT").await;
                     counts[0] += 1;

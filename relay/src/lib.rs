@@ -9,7 +9,7 @@
 //! 1. [`config`], [`key`], [`clock`], [`hex`], [`logging`]: what it is started with.
 //! 2. [`refusal`]: why a request is not served.
 //! 3. [`store`]: PostgreSQL; the log, the counter, the epoch.
-//! 4. [`workspace`]: the protocol's replicas over it, one turn after the other.
+//! 4. [`workspace`]: the protocol's replicas over it, one turn after the other; [`checkpoints`]: what of them is kept on this instance's disk.
 //! 5. [`sync`]: a packet and its answer; the document's `CloudSyncService`.
 //! 6. [`auth`], [`limits`]: who may, and how fast.
 //! 7. [`redis`], [`notify`]: what instances tell each other.
@@ -23,6 +23,7 @@
 
 pub mod attachments;
 pub mod auth;
+pub mod checkpoints;
 pub mod circuit;
 pub mod clock;
 pub mod config;

@@ -19,6 +19,15 @@ pub struct Metrics {
     registry: Arc<Registry>,
 }
 
+/// What a replica was opened from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenedFrom {
+    /// A checkpoint, and the log after it.
+    Checkpoint,
+    /// Its whole log.
+    Log,
+}
+
 /// What is read from elsewhere when metrics are asked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Observed {
@@ -91,6 +100,30 @@ impl Metrics {
     /// A turn was rolled back.
     pub(crate) fn turn_failed(&self) {
         self.families.turns.get_or_create(&[("result", "failed")]).inc();
+    }
+
+    /// A replica was opened.
+    pub(crate) fn opened(&self, from: OpenedFrom, took: Duration) {
+        let from = match from {
+            OpenedFrom::Checkpoint => "checkpoint",
+            OpenedFrom::Log => "log",
+        };
+        self.families.open_duration.get_or_create(&[("from", from)]).observe(took.as_secs_f64());
+    }
+
+    /// Rows of a log were read for a replica.
+    pub(crate) fn log_read(&self, rows: usize) {
+        self.families.log_rows.inc_by(rows as u64);
+    }
+
+    /// A checkpoint was kept, could not be, or was thrown away.
+    pub(crate) fn checkpoint(&self, result: &'static str) {
+        self.families.checkpoints.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// What all checkpoints of this instance take.
+    pub(crate) fn checkpoint_bytes(&self, bytes: u64) {
+        self.families.checkpoint_size.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Somebody was told that a workspace has grown.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attachments::{Attachments, AttachmentsError};
 use crate::auth::Access;
+use crate::checkpoints::Checkpoints;
 use crate::circuit::{Circuit, CircuitError};
 use crate::config::Config;
 use crate::directory::Directory;
@@ -20,9 +21,9 @@ use crate::metrics::Metrics;
 use crate::notify::{Bus, BusDriver};
 use crate::redis::{Redis, RedisUrlError};
 use crate::server::{self, App, AppParts, Listening, ServeError, TlsError};
-use crate::store::{Database, EpochKeeper, StoreError, addresses, chain};
+use crate::store::{Database, EpochKeeper, StoreError, WorkspaceRow, addresses, chain};
 use crate::sync::CloudSyncService;
-use crate::workspace::Hub;
+use crate::workspace::{Hub, HubParts};
 
 /// The relay's key, in the data folder.
 pub const KEY_FILE: &str = "relay.key";
@@ -85,7 +86,9 @@ impl Relay {
         database.claim(&config.database, key.id()).await?;
         let metrics = Metrics::new();
         let (bus, driver) = Bus::new(redis.clone());
-        let hub = Hub::new(database.clone(), bus.clone(), metrics.clone(), &config.server, config.quota);
+        let checkpoints = Checkpoints::open(&config.server.data, config.server.checkpoints_mib << 20);
+        let parts = HubParts { database: database.clone(), bus: bus.clone(), metrics: metrics.clone(), checkpoints: checkpoints.clone() };
+        let hub = Hub::new(parts, &config.server, config.quota);
         let limits = Limits::new(config.limits, redis.clone());
         let attachments = Attachments::open(&config, database.clone(), metrics.clone())?;
         let (reached, circuit_addresses) = watch::channel(Vec::new());
@@ -116,6 +119,7 @@ impl Relay {
             bus,
             attachments,
             limits,
+            checkpoints,
             metrics,
             config: config.server.clone(),
             limit_config: config.limits,
@@ -186,6 +190,11 @@ impl Relay {
                 tracing::error!(%error, "a part of the relay ended in a panic");
             }
         }
+        let stop_wait = Duration::from_secs(config.server.stop_seconds);
+        match tokio::time::timeout(stop_wait, app.parts().hub.close()).await {
+            Ok(()) => app.parts().checkpoints.close(),
+            Err(_) => tracing::info!("some workspaces left no checkpoint: more of their logs is read at the next start"),
+        }
         // What was committed last belongs to what is remembered: a backup that is older will be recognised.
         remember(&app).await;
         database.close().await;
@@ -225,5 +234,20 @@ async fn sweep(app: App, stop: CancellationToken) {
         if let Err(error) = addresses::sweep(app.parts().database.write()).await {
             tracing::debug!(error = %chain(&error), "old addresses were not swept");
         }
+        sweep_checkpoints(&app).await;
+    }
+}
+
+/// Removes checkpoints that are old, too many, or of workspaces that were deleted.
+async fn sweep_checkpoints(app: &App) {
+    let (checkpoints, database) = (&app.parts().checkpoints, &app.parts().database);
+    let mut kept = checkpoints.workspaces();
+    match WorkspaceRow::versions(database.read(), &kept).await {
+        Ok(here) => kept.retain(|kept| !here.iter().any(|(id, _)| id == kept)),
+        Err(_) => kept.clear(),
+    }
+    let checkpoints = checkpoints.clone();
+    if let Ok(bytes) = tokio::task::spawn_blocking(move || checkpoints.sweep(&kept)).await {
+        app.parts().metrics.checkpoint_bytes(bytes);
     }
 }

@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::attachments::Attachments;
 use crate::auth::Access;
+use crate::checkpoints::Checkpoints;
 use crate::config::{LimitConfig, ServerConfig};
 use crate::directory::Directory;
 use crate::key::RelayKey;
@@ -75,6 +76,8 @@ pub struct AppParts {
     pub directory: Directory,
     /// Rates.
     pub limits: Limits,
+    /// What is kept of workspaces on this instance's disk.
+    pub checkpoints: Checkpoints,
     /// What is measured.
     pub metrics: Metrics,
     /// Settings of the service.

@@ -122,7 +122,8 @@ impl CloudSyncService {
     }
 
     async fn push(&self, caller: &Caller, intake: &Intake) -> Result<Pushed, Refusal> {
-        let job = PushJob { user: caller.user, device: caller.device, segments: intake.segments.clone() };
+        let seen_version = caller.row.as_ref().map_or(0, |row| row.version);
+        let job = PushJob { user: caller.user, device: caller.device, segments: intake.segments.clone(), seen_version };
         if job.segments.is_empty() {
             // Nothing to push: the workspace must be here to be pulled.
             return caller.row().map(|_| Pushed::default());

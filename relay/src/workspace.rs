@@ -10,17 +10,20 @@
 //! ```
 //!
 //! Who may write what, and what a node is, is decided by [`Replica`](nodespace_protocol::replica::Replica) and nothing else. It is
-//! memory that can be thrown away: after any error it is, and opened again from the log. Several instances may hold replicas of one
-//! workspace; the row's lock lets one write at a time, and whoever has it has seen everything before.
+//! memory that can be thrown away: after any error it is, and opened again, from this instance's checkpoint and the log after it.
+//! Several instances may hold replicas of one workspace; the row's lock lets one write at a time, and whoever has it has seen everything
+//! before.
 
 mod hub;
+mod keeping;
 mod log;
+mod opened;
 mod push;
 mod seat;
 mod segments;
 mod turn;
 
-pub use hub::{Hub, HubStatus};
+pub use hub::{Hub, HubParts, HubStatus};
 pub use push::{PushJob, Pushed};
 pub use segments::{Run, runs_of};
 

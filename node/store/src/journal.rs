@@ -25,7 +25,7 @@ use nodespace_protocol::store::{OpIndex, Record, StoreError};
 
 use crate::disk::Disk;
 use crate::error::Cause;
-use format::{FRAME_HEADER_BYTES, SegmentHeader};
+use format::{FRAME_HEADER_BYTES, Fields, SegmentHeader};
 use group::{GroupEncoder, Place, Written};
 use lookup::Lookup;
 use read::Reader;
@@ -70,6 +70,23 @@ pub struct Mark {
     pub records: u64,
     /// Operations up to there.
     pub ops: u32,
+}
+
+impl Mark {
+    /// As the index keeps it: little-endian fields.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let Self { segment, offset, records, ops } = *self;
+        let mut out = [segment.to_le_bytes(), offset.to_le_bytes()].concat();
+        out.extend_from_slice(&records.to_le_bytes());
+        out.extend_from_slice(&ops.to_le_bytes());
+        out
+    }
+
+    /// The inverse of [`Mark::encode`].
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        let mut fields = Fields(bytes);
+        Self { segment: fields.u32(), offset: fields.u32(), records: fields.u64(), ops: fields.u32() }
+    }
 }
 
 /// A device's journal for one workspace.

@@ -1,7 +1,7 @@
 //! A device's durable store.
 //!
 //! Operations are the truth and live in the [`journal`]; what is derived from them lives in an index of checkpoints beside it; both
-//! lie in the folder of a workspace. In reading order:
+//! lie in the folder of a workspace. The index serves a relay too, whose operations are elsewhere. In reading order:
 //!
 //! - [`disk`]: files and what makes them durable, real and simulated;
 //! - [`journal`]: operations in order of arrival;
@@ -22,6 +22,7 @@ pub mod store;
 
 pub use error::Cause;
 pub use home::{Home, HomeError};
+pub use index::{Anchor, INDEX_FILE, Index};
 pub use journal::{Mark, StoreOptions};
 pub use local::VectorEntry;
 pub use store::DiskStore;

@@ -15,6 +15,9 @@ use crate::index::Index;
 use crate::journal::{self, Journal, Mark, StoreOptions};
 use crate::local::{Local, VectorEntry};
 
+/// Bytes of the index's pages kept in memory.
+const INDEX_CACHE_BYTES: usize = 16 << 20;
+
 /// A workspace's store on a disk.
 ///
 /// Dropping it marks what is durable as such, so that the next opening reads no operations; what was appended and not synced is lost,
@@ -53,9 +56,10 @@ impl DiskStore {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(disk: Arc<dyn Disk>, workspace: WorkspaceId, options: &StoreOptions) -> Result<Self, StoreError> {
-        let index = Index::open(Arc::clone(&disk))?;
+        let index = Index::open(Arc::clone(&disk), INDEX_CACHE_BYTES)?;
         let local = Local::open(Arc::clone(&disk))?;
-        let (mark, checkpointed) = (index.mark()?, index.records()?.unwrap_or(0));
+        let anchor = index.anchor()?;
+        let (mark, checkpointed) = (anchor.as_ref().map(|anchor| Mark::decode(&anchor.place)), anchor.map_or(0, |anchor| anchor.records));
         let journal = journal::open(disk, workspace, *options, mark)?;
         let shared = Shared { index, durable: Mutex::new(journal.end()), checkpointed: AtomicU64::new(checkpointed) };
         Ok(Self { journal, local, shared: Arc::new(shared) })
@@ -231,7 +235,7 @@ impl Saver for IndexSaver {
         if records > mark.records {
             return Err(Cause::NotDurable { included: records, durable: mark.records }.while_doing("saving a checkpoint"));
         }
-        index.save(checkpoint, mark)?;
+        index.save(checkpoint, &mark.encode())?;
         checkpointed.store(records, Ordering::Relaxed);
         Ok(())
     }

@@ -39,6 +39,9 @@ pub struct ServerConfig {
     pub workspaces_in_memory_mib: u64,
     /// A workspace that nobody writes to leaves memory after so many seconds.
     pub workspace_idle_seconds: u64,
+    /// Disk space in the data folder for checkpoints of this instance's workspaces, in MiB; those not used for longest leave first. 0 = none
+    /// are kept, and each workspace is opened from its whole log.
+    pub checkpoints_mib: u64,
 }
 
 impl Default for ServerConfig {
@@ -58,6 +61,7 @@ impl Default for ServerConfig {
             stop_seconds: 10,
             workspaces_in_memory_mib: 96,
             workspace_idle_seconds: 300,
+            checkpoints_mib: 2_048,
         }
     }
 }

@@ -25,6 +25,14 @@ const TURNS: &str = "turns";
 const TURN: &str = "turn";
 /// How long one took, the commit included.
 const TURN_DURATION: &str = "turn_duration";
+/// How long it took to open a workspace.
+const OPEN_DURATION: &str = "open_duration";
+/// Rows of logs that were read for replicas.
+const LOG_ROWS: &str = "log_rows_read";
+/// Checkpoints that were kept, failed, or were thrown away.
+const CHECKPOINTS: &str = "checkpoints";
+/// What they take on the disk.
+const CHECKPOINT_SIZE: &str = "checkpoint_size";
 /// Hints sent to devices.
 const NOTIFICATIONS: &str = "notifications";
 /// Cursors beyond the log: a restored database, or a device that is wrong.
@@ -64,6 +72,10 @@ pub(super) struct Families {
     pub(super) turns: Counters<1>,
     pub(super) turn_packets: Histogram,
     pub(super) turn_duration: Histogram,
+    pub(super) open_duration: Family<Labels<1>, Histogram>,
+    pub(super) log_rows: Counter,
+    pub(super) checkpoints: Counters<1>,
+    pub(super) checkpoint_size: Gauge,
     pub(super) notifications: Counter,
     pub(super) cursors_ahead: Counter,
     pub(super) logins: Counters<1>,
@@ -94,6 +106,10 @@ impl Default for Families {
             turns: Family::default(),
             turn_packets: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]),
             turn_duration: duration_histogram(),
+            open_duration: Family::new_with_constructor(duration_histogram),
+            log_rows: Counter::default(),
+            checkpoints: Family::default(),
+            checkpoint_size: Gauge::default(),
             notifications: Counter::default(),
             cursors_ahead: Counter::default(),
             logins: Family::default(),
@@ -134,6 +150,12 @@ impl Families {
         registry.register_with_unit(TURN, "Packets written by one transaction", packets, self.turn_packets.clone());
         let help = "How long such a transaction took, from its first packet to its commit";
         registry.register_with_unit(TURN_DURATION, help, Unit::Seconds, self.turn_duration.clone());
+        let help = "How long it took to open a workspace to be written to, by what it was opened from: a checkpoint or its log";
+        registry.register_with_unit(OPEN_DURATION, help, Unit::Seconds, self.open_duration.clone());
+        registry.register(LOG_ROWS, "Rows of logs read for replicas: openings, and what other instances wrote", self.log_rows.clone());
+        registry.register(CHECKPOINTS, "Checkpoints of replicas, by result: kept, failed, thrown_away", self.checkpoints.clone());
+        let help = "What this instance's checkpoints take on the disk, looked at once a minute";
+        registry.register_with_unit(CHECKPOINT_SIZE, help, Unit::Bytes, self.checkpoint_size.clone());
         registry.register(NOTIFICATIONS, "Hints sent over WebSockets", self.notifications.clone());
         let help = "Cursors beyond the end of the log: a database that was set back unnoticed, or a device that is wrong";
         registry.register(CURSORS_AHEAD, help, self.cursors_ahead.clone());

@@ -205,11 +205,14 @@ impl EpochKeeper {
     fn save(&self) -> Result<(), StoreError> {
         let Some(path) = &self.file else { return Ok(()) };
         let failed = |source| StoreError::Marker { path: path.display().to_string(), source };
-        let text = serde_json::to_vec(&self.marker()).map_err(|error| failed(error.into()))?;
         let beside = path.with_extension("new");
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(failed)?;
         }
+        // Instances may share the folder: two that wrote the new file at once would put a mixture in place.
+        let alone = fs::File::create(path.with_extension("lock")).map_err(failed)?;
+        alone.lock().map_err(failed)?;
+        let text = serde_json::to_vec(&self.marker()).map_err(|error| failed(error.into()))?;
         let mut file = fs::File::create(&beside).map_err(failed)?;
         file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed)?;
         fs::rename(&beside, path).map_err(failed)

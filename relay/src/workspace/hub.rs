@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nodespace_protocol::ids::WorkspaceId;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::RelayReplica;
 use super::push::{PushJob, Pushed};
 use super::seat::{Request, Seat, Surroundings};
+use crate::checkpoints::Checkpoints;
 use crate::config::{QuotaConfig, ServerConfig};
 use crate::metrics::Metrics;
 use crate::notify::Bus;
@@ -32,8 +33,24 @@ pub struct Hub {
 #[derive(Debug)]
 struct Shared {
     seats: Mutex<HashMap<WorkspaceId, Seat>>,
-    around: Surroundings,
+    /// What seats are made with; `None` once the hub is closed.
+    around: Mutex<Option<Surroundings>>,
     bytes_max: u64,
+    /// Ends when no seat is left.
+    seated: tokio::sync::Mutex<mpsc::Receiver<()>>,
+}
+
+/// What a hub is made of.
+#[derive(Clone, Debug)]
+pub struct HubParts {
+    /// Where the logs are.
+    pub database: Database,
+    /// Whom to tell that a workspace has grown.
+    pub bus: Bus,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Where checkpoints are kept.
+    pub checkpoints: Checkpoints,
 }
 
 /// What is in memory, in numbers.
@@ -48,11 +65,29 @@ pub struct HubStatus {
 impl Hub {
     /// A hub without any workspace.
     #[must_use]
-    pub fn new(database: Database, bus: Bus, metrics: Metrics, server: &ServerConfig, quota: QuotaConfig) -> Self {
+    pub fn new(parts: HubParts, server: &ServerConfig, quota: QuotaConfig) -> Self {
+        let HubParts { database, bus, metrics, checkpoints } = parts;
         let idle = Duration::from_secs(server.workspace_idle_seconds);
-        let around = Surroundings { database, bus, metrics, quota, idle };
+        let (here, seated) = mpsc::channel(1);
+        let around = Surroundings { database, bus, metrics, quota, idle, checkpoints, here };
         let bytes_max = server.workspaces_in_memory_mib << 20;
-        Self { shared: Arc::new(Shared { seats: Mutex::new(HashMap::new()), around, bytes_max }) }
+        let shared = Shared {
+            seats: Mutex::new(HashMap::new()),
+            around: Mutex::new(Some(around)),
+            bytes_max,
+            seated: tokio::sync::Mutex::new(seated),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Lets all workspaces leave memory, each with a checkpoint when that is worth it, and waits until they have. What is asked of the hub from
+    /// then on is told that it is busy.
+    pub async fn close(&self) {
+        self.shared.around.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for (_, seat) in self.shared.seats.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            seat.stop.cancel();
+        }
+        while self.shared.seated.lock().await.recv().await.is_some() {}
     }
 
     /// Stores what a packet brings.
@@ -87,7 +122,7 @@ impl Hub {
     async fn send(&self, workspace: WorkspaceId, request: Request) -> Result<(), Refusal> {
         // A seat may end between being found and being asked; the one after it is fresh.
         for _ in 0..3 {
-            let sender = self.seat(workspace);
+            let Some(sender) = self.seat(workspace) else { break };
             match timeout(QUEUE_WAIT, sender.reserve()).await {
                 Ok(Ok(place)) => {
                     place.send(request);
@@ -100,15 +135,15 @@ impl Hub {
         Err(busy())
     }
 
-    fn seat(&self, workspace: WorkspaceId) -> tokio::sync::mpsc::Sender<Request> {
+    fn seat(&self, workspace: WorkspaceId) -> Option<mpsc::Sender<Request>> {
         let mut seats = self.shared.seats.lock().unwrap_or_else(PoisonError::into_inner);
         seats.retain(|_, seat| !seat.requests.is_closed());
-        let around = &self.shared.around;
-        let seat = seats.entry(workspace).or_insert_with(|| Seat::start(workspace, around.clone()));
+        let around = self.shared.around.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let seat = seats.entry(workspace).or_insert_with(|| Seat::start(workspace, around));
         seat.used = Instant::now();
         let sender = seat.requests.clone();
         self.trim(&mut seats, workspace);
-        sender
+        Some(sender)
     }
 
     /// Lets the least used leave, but not the one that is wanted now.

@@ -2,34 +2,46 @@
 //!
 //! An operation's index is its version less one: both count arrivals, without gaps. What a turn appends is kept here until its transaction has
 //! been committed; what was used lately stays in a cache; the rest is read when it is asked for. The replica runs in a thread that may wait,
-//! so reading waits for the database.
+//! so reading waits for the database. A question for each operation would take longer than all of folding, so what a page of operations
+//! builds on is read with it, in one question.
+//!
+//! Checkpoints of the replica are in this instance's data folder, when it has one for them: see [`crate::checkpoints`].
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nodespace_protocol::ids::{NodeId, OpHash};
-use nodespace_protocol::op::Op;
+use nodespace_protocol::op::{Op, ParentRef};
 use nodespace_protocol::store::{Checkpoint, OpIndex, PartKey, Record, Saver, Store, StoreError};
 use sqlx::PgPool;
 use tokio::runtime::Handle;
 
+use crate::checkpoints::{CheckpointFile, Place};
+use crate::metrics::Metrics;
 use crate::store::{self, LogRow, PageBounds};
 
 /// Bytes of operations kept in memory for one workspace; the oldest leave first and are read again when they are needed.
 const CACHE_BYTES_MAX: usize = 2 << 20;
+/// The same while it is opened: what is read is folded some thousand records later.
+const OPENING_CACHE_BYTES_MAX: usize = 8 << 20;
+/// Operations read with one that is asked for while a workspace is opened: those of its membership lie together.
+const READ_AHEAD: u64 = 64;
 /// What an operation takes beside its payload, about.
 const OP_BYTES: usize = 512;
 /// Operations read at once when a log is replayed.
 const REPLAY_PAGE: u64 = 1_024;
 /// What is read at once of what other instances added.
 const CATCH_UP_PAGE: PageBounds = PageBounds { operations: 4_096, bytes: 8 << 20 };
+/// So few are read without cutting a page first.
+const CATCH_UP_AT_ONCE: u64 = 512;
 
 /// The log of one workspace as the protocol's store.
 #[derive(Clone, Debug)]
 pub(crate) struct LogStore {
     reader: LogReader,
     inner: Arc<Mutex<Inner>>,
+    checkpoints: Option<Arc<CheckpointFile>>,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +49,7 @@ struct LogReader {
     pool: PgPool,
     number: i64,
     runtime: Handle,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +67,12 @@ struct Inner {
     cache: OpCache,
     /// Where the last replay broke off.
     replayed: ReplayedTo,
+    /// How many records the checkpoint includes that the replica is opened from.
+    checkpoint: Option<u64>,
+    /// It was not used after all.
+    refused: bool,
+    /// Where the next checkpoint ends.
+    place: Option<Place>,
 }
 
 /// A place among the records: after so many, in a row of the table.
@@ -73,9 +92,39 @@ impl Default for ReplayedTo {
 
 impl LogStore {
     /// The log with this number, of which `committed` operations are in the database.
-    pub(crate) fn open(pool: PgPool, number: i64, committed: u64, runtime: Handle) -> Self {
-        let inner = Inner { committed, ..Inner::default() };
-        Self { reader: LogReader { pool, number, runtime }, inner: Arc::new(Mutex::new(inner)) }
+    pub(crate) fn open(pool: PgPool, number: i64, committed: u64, runtime: Handle, metrics: Metrics) -> Self {
+        let inner = Inner { committed, cache: OpCache::bounded(OPENING_CACHE_BYTES_MAX), ..Inner::default() };
+        Self { reader: LogReader { pool, number, runtime, metrics }, inner: Arc::new(Mutex::new(inner)), checkpoints: None }
+    }
+
+    /// With a file for checkpoints; `found` is the one to open the replica from: how many records it includes, and its version.
+    pub(crate) fn with_checkpoints(mut self, file: CheckpointFile, found: Option<(u64, u64)>) -> Self {
+        if let Some((records, version)) = found {
+            let mut inner = self.lock();
+            inner.checkpoint = Some(records);
+            inner.records = records;
+            // A checkpoint ends with a segment, so the next record is the operation of the next row.
+            inner.replayed = ReplayedTo { record: records, version: version + 1, at_signature: false };
+        }
+        self.checkpoints = Some(Arc::new(file));
+        self
+    }
+
+    /// The replica has been opened. Answers whether from the checkpoint that was found, `None` when there was none.
+    pub(crate) fn opened(&self) -> Option<bool> {
+        let mut inner = self.lock();
+        inner.cache.bound(CACHE_BYTES_MAX);
+        inner.checkpoint.map(|_| !inner.refused)
+    }
+
+    /// The file for checkpoints, if there is one.
+    pub(crate) fn checkpoints(&self) -> Option<&CheckpointFile> {
+        self.checkpoints.as_deref()
+    }
+
+    /// Says where the checkpoint ends that is made next.
+    pub(crate) fn end_checkpoint_at(&self, place: Place) {
+        self.lock().place = Some(place);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -88,13 +137,21 @@ impl LogStore {
         self.lock().committed
     }
 
-    /// Reads what another instance added after what is known here: some whole segments.
-    pub(crate) fn read_on(&self) -> Result<Vec<LogRow>, StoreError> {
+    /// Reads what another instance added after what is known here, up to a version at which a segment ends: some whole segments.
+    pub(crate) fn read_on(&self, through: u64) -> Result<Vec<LogRow>, StoreError> {
         let LogReader { pool, number, .. } = &self.reader;
         let after = self.committed();
-        let end = self.reader.wait(store::operations::page_end(pool, *number, after, CATCH_UP_PAGE))?;
-        let unsigned = || StoreError::Corrupt { place: format!("operations after {after}"), what: "they end without a signature".into() };
-        self.reader.range(after + 1, end.ok_or_else(unsigned)?.version)
+        let mut end = through;
+        if through - after > CATCH_UP_AT_ONCE {
+            let page = self.reader.wait(store::operations::page_end(pool, *number, after, CATCH_UP_PAGE))?;
+            let unsigned =
+                || StoreError::Corrupt { place: format!("operations after {after}"), what: "they end without a signature".into() };
+            end = page.ok_or_else(unsigned)?.version;
+        }
+        let rows = self.reader.range(after + 1, end)?;
+        let before = rows.iter().flat_map(|row| builds_on(&row.op)).collect();
+        self.preload(before)?;
+        Ok(rows)
     }
 
     /// Says whether what is appended from now on comes from the database.
@@ -121,24 +178,53 @@ impl LogStore {
     }
 
     /// Reads operations by hash ahead of their being asked for, in one question.
-    pub(crate) fn preload(&self, hashes: &[OpHash]) -> Result<(), StoreError> {
-        let missing: Vec<OpHash> = {
+    pub(crate) fn preload(&self, mut hashes: Vec<OpHash>) -> Result<(), StoreError> {
+        {
             let inner = self.lock();
-            hashes.iter().filter(|hash| inner.cache.find(hash).is_none()).copied().collect()
-        };
-        if !missing.is_empty() {
-            let rows = self.reader.wait(store::operations_by_hash(&self.reader.pool, self.reader.number, &missing))?;
-            self.keep(rows);
+            hashes.retain(|hash| inner.cache.find(hash).is_none());
+        }
+        hashes.sort_unstable();
+        hashes.dedup();
+        if !hashes.is_empty() {
+            let rows = self.reader.by_hash(&hashes)?;
+            self.keep(&rows);
         }
         Ok(())
     }
 
-    fn keep(&self, rows: Vec<LogRow>) {
+    fn keep(&self, rows: &[LogRow]) {
         let mut inner = self.lock();
-        for row in rows.into_iter().filter(|row| row.version <= inner.committed).collect::<Vec<_>>() {
-            inner.cache.insert(OpIndex(row.version as u32 - 1), row.op);
+        let committed = inner.committed;
+        for row in rows.iter().filter(|row| row.version <= committed) {
+            inner.cache.insert(OpIndex(row.version as u32 - 1), Arc::clone(&row.op));
         }
     }
+
+    /// Reads a page of what is replayed, with what it builds on.
+    fn read_page(&self, first: u64, last: u64) -> Result<Vec<LogRow>, StoreError> {
+        let rows = self.reader.range(first, last)?;
+        if rows.first().is_none_or(|row| row.version != first) {
+            return Err(StoreError::Corrupt { place: format!("operation {first}"), what: "it is missing".into() });
+        }
+        self.keep(&rows);
+        self.preload(rows.iter().flat_map(|row| builds_on(&row.op)).collect())?;
+        Ok(rows)
+    }
+
+    /// The log is read from before the checkpoint's end: the replica could not use it.
+    fn note_refused(&self, from: u64) {
+        let mut inner = self.lock();
+        inner.refused |= inner.checkpoint.is_some_and(|records| from < records);
+    }
+}
+
+/// What folding an operation looks at: the one before it in its log, and its parents in other logs.
+fn builds_on(op: &Op) -> impl Iterator<Item = OpHash> {
+    let parents = op.header.parents.iter().filter_map(|parent| match parent {
+        ParentRef::Other(hash) => Some(*hash),
+        ParentRef::Own(_) => None,
+    });
+    op.header.previous.into_iter().chain(parents)
 }
 
 impl LogReader {
@@ -150,7 +236,15 @@ impl LogReader {
     }
 
     fn range(&self, first: u64, last: u64) -> Result<Vec<LogRow>, StoreError> {
-        self.wait(store::operations_in(&self.pool, self.number, first, last))
+        let rows = self.wait(store::operations_in(&self.pool, self.number, first, last))?;
+        self.metrics.log_read(rows.len());
+        Ok(rows)
+    }
+
+    fn by_hash(&self, hashes: &[OpHash]) -> Result<Vec<LogRow>, StoreError> {
+        let rows = self.wait(store::operations_by_hash(&self.pool, self.number, hashes))?;
+        self.metrics.log_read(rows.len());
+        Ok(rows)
     }
 }
 
@@ -197,7 +291,7 @@ impl Store for LogStore {
 
     fn op(&self, index: OpIndex) -> Result<Arc<Op>, StoreError> {
         let version = u64::from(index.0) + 1;
-        {
+        let last = {
             let inner = self.lock();
             if let Some(at) = version.checked_sub(inner.committed + 1) {
                 return inner.pending_ops.get(at as usize).cloned().ok_or(StoreError::NoSuchOp(index));
@@ -205,10 +299,11 @@ impl Store for LogStore {
             if let Some(op) = inner.cache.get(index) {
                 return Ok(op);
             }
-        }
-        let rows = self.reader.range(version, version)?;
-        let op = rows.first().map(|row| Arc::clone(&row.op));
-        self.keep(rows);
+            if inner.is_opening() { inner.committed.min(version + READ_AHEAD - 1) } else { version }
+        };
+        let rows = self.reader.range(version, last)?;
+        let op = rows.first().filter(|row| row.version == version).map(|row| Arc::clone(&row.op));
+        self.keep(&rows);
         op.ok_or_else(|| StoreError::Corrupt { place: format!("operation {version}"), what: "it is missing".into() })
     }
 
@@ -222,23 +317,20 @@ impl Store for LogStore {
                 return Ok(Some(index));
             }
         }
-        let rows = self.reader.wait(store::operations_by_hash(&self.reader.pool, self.reader.number, &[*hash]))?;
+        let rows = self.reader.by_hash(&[*hash])?;
         // What another instance added since is not ours yet.
         let committed = self.committed();
         let found = rows.first().filter(|row| row.version <= committed).map(|row| OpIndex(row.version as u32 - 1));
-        self.keep(rows);
+        self.keep(&rows);
         Ok(found)
     }
 
     fn replay(&self, from: u64, each: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), StoreError> {
+        self.note_refused(from);
         let mut at = Some(self.lock().replayed).filter(|at| at.record <= from).unwrap_or_default();
         let committed = self.committed();
         while at.version <= committed {
-            let rows = self.reader.range(at.version, committed.min(at.version + REPLAY_PAGE - 1))?;
-            if rows.first().is_none_or(|row| row.version != at.version) {
-                return Err(StoreError::Corrupt { place: format!("operation {}", at.version), what: "it is missing".into() });
-            }
-            for row in rows {
+            for row in self.read_page(at.version, committed.min(at.version + REPLAY_PAGE - 1))? {
                 while at.version == row.version {
                     let (record, next) = at.step(&row);
                     let given = at.record >= from;
@@ -257,19 +349,20 @@ impl Store for LogStore {
     }
 
     fn saver(&self) -> Box<dyn Saver> {
-        Box::new(NoSaver)
+        let inner = self.lock();
+        Box::new(LogSaver { file: self.checkpoints.clone(), place: inner.place.map(|place| (inner.records, place)) })
     }
 
     fn checkpoint(&self) -> Result<Option<u64>, StoreError> {
-        Ok(None)
+        Ok(self.lock().checkpoint)
     }
 
-    fn parts(&self, _each: &mut dyn FnMut(PartKey, &[u8])) -> Result<(), StoreError> {
-        Ok(())
+    fn parts(&self, each: &mut dyn FnMut(PartKey, &[u8])) -> Result<(), StoreError> {
+        self.checkpoints.as_ref().map_or(Ok(()), |file| file.parts(each).map_err(unreadable))
     }
 
-    fn node(&self, _id: &NodeId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(None)
+    fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.checkpoints.as_ref().map_or(Ok(None), |file| file.node(id).map_err(unreadable))
     }
 }
 
@@ -301,12 +394,31 @@ impl ReplayedTo {
     }
 }
 
-/// Replicas of the relay are opened from their logs: there is nowhere to keep a checkpoint.
-struct NoSaver;
+/// A checkpoint that cannot be read, for whatever reason, is as good as a damaged one: the log has everything.
+fn unreadable(error: StoreError) -> StoreError {
+    match error {
+        StoreError::Environment { .. } => StoreError::Corrupt { place: "a checkpoint".into(), what: store::chain(&error) },
+        other => other,
+    }
+}
 
-impl Saver for NoSaver {
-    fn save(&mut self, _checkpoint: Checkpoint) -> Result<(), StoreError> {
-        Err(StoreError::Environment { doing: "saving a checkpoint", source: "a relay keeps none".into() })
+/// Keeps checkpoints, in whichever thread; the file stays lent until it is gone.
+struct LogSaver {
+    file: Option<Arc<CheckpointFile>>,
+    /// How many records there were where the checkpoint ends.
+    place: Option<(u64, Place)>,
+}
+
+impl Saver for LogSaver {
+    fn save(&mut self, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        let refused = |why: &'static str| StoreError::Environment { doing: "saving a checkpoint", source: why.into() };
+        let file = self.file.as_ref().ok_or_else(|| refused("there is no place for checkpoints"))?;
+        let (records, place) = self.place.as_ref().ok_or_else(|| refused("where it ends was not said"))?;
+        // What is not committed could still be taken back, and another operation get its version.
+        if checkpoint.records != *records {
+            return Err(refused("it includes more than is committed"));
+        }
+        file.save(checkpoint, place)
     }
 }
 
@@ -317,9 +429,21 @@ struct OpCache {
     by_hash: HashMap<OpHash, u32>,
     order: VecDeque<u32>,
     bytes: usize,
+    bytes_max: usize,
 }
 
 impl OpCache {
+    fn bounded(bytes_max: usize) -> Self {
+        Self { bytes_max, ..Self::default() }
+    }
+
+    fn bound(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+        self.evict();
+        self.by_index.shrink_to(2 * self.order.len());
+        self.by_hash.shrink_to(2 * self.order.len());
+    }
+
     fn insert(&mut self, index: OpIndex, op: Arc<Op>) {
         let bytes = OP_BYTES + op.payload.len();
         self.by_hash.insert(op.hash, index.0);
@@ -328,7 +452,11 @@ impl OpCache {
         }
         self.order.push_back(index.0);
         self.bytes += bytes;
-        while self.bytes > CACHE_BYTES_MAX {
+        self.evict();
+    }
+
+    fn evict(&mut self) {
+        while self.bytes > self.bytes_max {
             let Some(oldest) = self.order.pop_front() else { break };
             if let Some(op) = self.by_index.remove(&oldest) {
                 self.by_hash.remove(&op.hash);
@@ -343,5 +471,11 @@ impl OpCache {
 
     fn find(&self, hash: &OpHash) -> Option<OpIndex> {
         self.by_hash.get(hash).copied().map(OpIndex)
+    }
+}
+
+impl Inner {
+    fn is_opening(&self) -> bool {
+        self.cache.bytes_max == OPENING_CACHE_BYTES_MAX
     }
 }

@@ -28,6 +28,8 @@ pub struct PushJob {
     pub device: DeviceId,
     /// The segments, verified; without attachments.
     pub segments: Vec<VerifiedSegment>,
+    /// The workspace's version when the packet came.
+    pub seen_version: u64,
 }
 
 /// What became of a packet.
@@ -117,9 +119,7 @@ impl PushJob {
                 }
             }
         }
-        wanted.sort_unstable();
-        wanted.dedup();
-        replica.store().preload(&wanted)
+        replica.store().preload(wanted)
     }
 
     /// The conflicts that these operations are part of.

@@ -10,8 +10,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::RelayReplica;
+use super::opened::Opened;
 use super::push::{PushJob, Pushed};
-use super::turn::{Opened, Workbench};
+use super::turn::Workbench;
+use crate::checkpoints::Checkpoints;
 use crate::config::QuotaConfig;
 use crate::metrics::Metrics;
 use crate::notify::Bus;
@@ -22,10 +24,8 @@ use crate::store::Database;
 pub(super) const QUEUE_MAX: usize = 256;
 /// Operations of one turn; packets beyond it wait for the next. One larger packet is a turn of its own.
 const TURN_OPERATIONS_MAX: usize = 4_096;
-/// What a replica takes for each operation and node, about: by this the least used leave memory.
-const OP_BYTES: u64 = 40;
-const NODE_BYTES: u64 = 900;
-const REPLICA_BYTES: u64 = 64 << 10;
+/// A replica is weighed again after so many operations: that looks at each of its nodes.
+const WEIGHED_EVERY: u64 = 512;
 
 /// A question to a replica that is up to date, or the reason why there is none.
 pub(super) type Question = Box<dyn FnOnce(Result<&RelayReplica, Refusal>) + Send>;
@@ -43,6 +43,9 @@ pub(super) struct Surroundings {
     pub(super) metrics: Metrics,
     pub(super) quota: QuotaConfig,
     pub(super) idle: Duration,
+    pub(super) checkpoints: Checkpoints,
+    /// Gone when all seats have ended: nothing is ever sent.
+    pub(super) here: mpsc::Sender<()>,
 }
 
 /// A seat, seen from outside.
@@ -61,8 +64,14 @@ impl Seat {
     pub(super) fn start(workspace: WorkspaceId, around: Surroundings) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE_MAX);
         let (stop, bytes) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
-        let bench = Workbench { database: around.database.clone(), quota: around.quota, workspace };
-        let service = Service { workspace, around, bench, queue, opened: None, bytes: Arc::clone(&bytes) };
+        let bench = Workbench {
+            database: around.database.clone(),
+            quota: around.quota,
+            workspace,
+            checkpoints: around.checkpoints.clone(),
+            metrics: around.metrics.clone(),
+        };
+        let service = Service { workspace, around, bench, queue, opened: None, bytes: Arc::clone(&bytes), weighed_at: 0 };
         tokio::spawn(service.serve(stop.clone()));
         Self { requests, stop, bytes, used: Instant::now() }
     }
@@ -75,6 +84,8 @@ struct Service {
     queue: mpsc::Receiver<Request>,
     opened: Option<Opened>,
     bytes: Arc<AtomicU64>,
+    /// How many operations the replica had when it was weighed.
+    weighed_at: u64,
 }
 
 impl Service {
@@ -96,6 +107,7 @@ impl Service {
         while let Some(request) = self.queue.recv().await {
             self.take_turn(request).await;
         }
+        self.bench.keep_last(&mut self.opened).await;
         self.bytes.store(0, Ordering::Relaxed);
     }
 
@@ -122,6 +134,7 @@ impl Service {
         if !questions.is_empty() {
             self.ask(questions).await;
         }
+        self.bench.keep(&mut self.opened).await;
         self.weigh();
     }
 
@@ -177,11 +190,12 @@ impl Service {
         self.opened = answered.await.ok().flatten();
     }
 
-    fn weigh(&self) {
-        let bytes = self.opened.as_ref().map_or(0, |opened| {
-            let counts = opened.replica.counts();
-            REPLICA_BYTES + counts.ops * OP_BYTES + counts.nodes * NODE_BYTES
-        });
-        self.bytes.store(bytes, Ordering::Relaxed);
+    fn weigh(&mut self) {
+        let Some(opened) = &self.opened else { return self.bytes.store(0, Ordering::Relaxed) };
+        let operations = opened.replica.store().committed();
+        if operations.abs_diff(self.weighed_at) >= WEIGHED_EVERY || self.bytes.load(Ordering::Relaxed) == 0 {
+            self.weighed_at = operations;
+            self.bytes.store(opened.weight(), Ordering::Relaxed);
+        }
     }
 }

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "tests and benchmarks each use a part")]
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nodespace_protocol::clock::Timestamp;
@@ -32,6 +33,9 @@ use serde_json::json;
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Operations on one node before the next is made.
 const EDITS_PER_NODE: usize = 9;
+
+/// Operations that were acknowledged to anybody in this process: for whoever wants to see how it goes on.
+pub(crate) static ACKNOWLEDGED: AtomicUsize = AtomicUsize::new(0);
 
 /// A workspace with its writers.
 #[derive(Debug)]
@@ -302,6 +306,7 @@ impl Writer {
             took.push(started.elapsed());
             let expected: Vec<_> = hashes.iter().map(OpHash::uuid).collect();
             assert_eq!(response.applied_operations, expected, "{:?}", response.left_out);
+            ACKNOWLEDGED.fetch_add(hashes.len(), Ordering::Relaxed);
             self.acknowledged.extend(hashes);
         }
         took

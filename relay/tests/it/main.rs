@@ -4,6 +4,7 @@
 mod attachments;
 mod auth;
 mod bad_input;
+mod checkpoints;
 mod circuit;
 mod cluster;
 mod command;
