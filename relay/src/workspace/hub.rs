@@ -69,7 +69,7 @@ impl Hub {
         let HubParts { database, bus, metrics, checkpoints } = parts;
         let idle = Duration::from_secs(server.workspace_idle_seconds);
         let (here, seated) = mpsc::channel(1);
-        let around = Surroundings { database, bus, metrics, quota, idle, checkpoints, here };
+        let around = Surroundings { database, bus, metrics, quota, idle, checkpoints, _here: here };
         let bytes_max = server.workspaces_in_memory_mib << 20;
         let shared = Shared {
             seats: Mutex::new(HashMap::new()),

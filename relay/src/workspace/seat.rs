@@ -45,7 +45,7 @@ pub(super) struct Surroundings {
     pub(super) idle: Duration,
     pub(super) checkpoints: Checkpoints,
     /// Gone when all seats have ended: nothing is ever sent.
-    pub(super) here: mpsc::Sender<()>,
+    pub(super) _here: mpsc::Sender<()>,
 }
 
 /// A seat, seen from outside.
