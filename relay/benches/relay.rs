@@ -1,9 +1,9 @@
 //! The relay's figures: what it takes in and hands out, beside the same rows written by plain SQL in the same run.
 //!
 //! ```text
-//! cargo bench -p nodespace-relay --profile relay                      # all but the faults
-//! cargo bench -p nodespace-relay --profile relay -- ingest hot        # some: ingest hot pull poll notify faults
-//! cargo bench -p nodespace-relay --profile relay -- faults --ops 1000000 --writers 64
+//! cargo bench -p nodespace-relay --profile relay --bench relay                 # all but the faults
+//! cargo bench -p nodespace-relay --profile relay --bench relay -- ingest hot   # some: ingest hot pull poll notify faults
+//! cargo bench -p nodespace-relay --profile relay --bench relay -- faults --ops 1000000 --writers 64
 //! ```
 //!
 //! PostgreSQL and Redis are started for the run, on the same machine as the relay and the load.

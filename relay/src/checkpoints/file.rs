@@ -14,7 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::Place;
 
 /// Bytes of a file's pages kept in memory: what is read often is in the system's cache.
-const PAGE_CACHE_BYTES: usize = 1 << 20;
+const PAGE_CACHE_BYTES: usize = 256 << 10;
 
 /// A workspace's checkpoint file, lent to one replica. Whoever saves in another thread keeps it with that replica's.
 #[derive(Debug)]

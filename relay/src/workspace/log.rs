@@ -22,9 +22,9 @@ use crate::metrics::Metrics;
 use crate::store::{self, LogRow, PageBounds};
 
 /// Bytes of operations kept in memory for one workspace; the oldest leave first and are read again when they are needed.
-const CACHE_BYTES_MAX: usize = 2 << 20;
+const CACHE_BYTES_MAX: usize = 1 << 20;
 /// The same while it is opened: what is read is folded some thousand records later.
-const OPENING_CACHE_BYTES_MAX: usize = 8 << 20;
+const OPENING_CACHE_BYTES_MAX: usize = 4 << 20;
 /// Operations read with one that is asked for while a workspace is opened: those of its membership lie together.
 const READ_AHEAD: u64 = 64;
 /// What an operation takes beside its payload, about.

@@ -22,7 +22,7 @@ const DUE_AFTER: Duration = Duration::from_secs(2);
 const WORTHWHILE_OPERATIONS: u64 = 64;
 
 /// What a replica takes in memory, about: for itself with its caches, for each operation and node it knows of, and for each state of a node.
-const REPLICA_BYTES: u64 = 1 << 20;
+const REPLICA_BYTES: u64 = 3 << 19;
 const OP_BYTES: u64 = 16;
 const NODE_BYTES: u64 = 250;
 const STATE_BYTES: u64 = 900;

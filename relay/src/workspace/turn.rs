@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use crate::store::{Advance, Database, Epoch, MembershipRows, NodeRows, OperationRows, StoreError, WorkspaceRow, attachments, operations};
 
 /// Memory for node states that were read again, of one workspace.
-pub(super) const NODE_CACHE_BYTES: usize = 4 << 20;
+pub(super) const NODE_CACHE_BYTES: usize = 1 << 20;
 /// So many operations behind, a replica reads what it lacks before the row is locked rather than while others wait for it.
 const BEHIND_MAX: u64 = 1_024;
 /// How often a turn begins again because its replica turned out not to fit the row that was locked; then it is opened under the lock.

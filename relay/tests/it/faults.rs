@@ -1,7 +1,7 @@
 //! Faults while everybody writes: relays are killed, PostgreSQL is restarted, Redis is flushed and killed. Nothing that was acknowledged
 //! is lost, nothing is there twice, no cursor skips anything.
 //!
-//! The same with 64 writers and a million operations is `cargo bench -p nodespace-relay --profile relay -- faults`.
+//! The same with 64 writers and a million operations is `cargo bench -p nodespace-relay --profile relay --bench relay -- faults`.
 
 use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::Replica;
