@@ -184,15 +184,22 @@ impl Somebody {
         }
     }
 
+    /// Waits until others have confirmed what is held here: not what was held when the status was last told.
     pub(super) async fn is_synced_with(&self, others: &[&Self]) -> DeviceStatus {
         let others: BTreeSet<DeviceId> = others.iter().map(|other| other.id()).collect();
-        self.status("being synced", move |status| {
+        let confirmed = |status: &DeviceStatus| {
             others.iter().all(|other| {
                 let target = crate::sync::Target::peer(*other);
                 status.targets.iter().any(|status| status.target == target && status.state == TargetState::Synced)
             })
-        })
-        .await
+        };
+        loop {
+            let held = self.workspace().read(|replica| u64::from(replica.durable_ops())).await.unwrap();
+            let status = self.status("being synced", |status| status.operations >= held && confirmed(status)).await;
+            if status.operations == self.workspace().read(|replica| u64::from(replica.durable_ops())).await.unwrap() {
+                return status;
+            }
+        }
     }
 
     pub(super) async fn digest(&self) -> [u8; 32] {
