@@ -9,8 +9,9 @@ use crate::sync::backoff::MULTIPLIER_MAX;
 /// Addresses of one dial: the best, all tried before it counts as failed.
 const ADDRESSES_A_DIAL_MAX: usize = 8;
 
-/// A connection that ended sooner counts as a dial that failed.
-const SHORT_MS: u64 = 5_000;
+/// A connection that ended sooner counts as a dial that failed: who refuses us closes it at once. One that a poor line cuts after a second
+/// or two was worth having, and is made again at once.
+const SHORT_MS: u64 = 1_000;
 
 #[derive(Clone, Debug)]
 struct Known {
