@@ -7,9 +7,9 @@
 //!
 //! **Invariant:** a checkpoint belongs to one replica at a time. A replica reads states of nodes from it for as long as it lives; were
 //! another one to write a later checkpoint meanwhile, operations would be folded twice. So each instance has a slot of its own (instances may
-//! share a data folder), and within an instance a workspace's file is lent to one replica ([`Checkpoints::take`]).
+//! share a data folder), and within an instance a workspace's file is lent to one replica (`Checkpoints::take`).
 //!
-//! **Invariant:** nothing depends on a checkpoint. It says of which log it is, and up to where ([`Place`]); that is compared with the
+//! **Invariant:** nothing depends on a checkpoint. It says of which log it is, and up to where (`Place`); that is compared with the
 //! database before it is used, and what does not fit, or cannot be read, is thrown away: the log is read instead. Without a place to keep them
 //! (no permission, a full disk, a file system without locks) the relay runs as well, and opens workspaces from their logs.
 
