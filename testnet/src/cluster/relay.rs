@@ -1,8 +1,8 @@
 //! The relay's side of a cluster: PostgreSQL, Redis, one or more instances of `nodespace-relay`, and the proxy before them which devices
 //! know. All of it is ended when it is dropped, each process by its own number.
 //!
-//! Scenarios break each part ([`RelayAction`]); [`RelaySide::heal`] puts everything in order again. Operations are stored by PostgreSQL as
-//! in earnest, with every commit on disk.
+//! Scenarios break each part ([`RelayAction`](super::scenario::RelayAction)); [`RelaySide::heal`] puts everything in order again.
+//! Operations are stored by PostgreSQL as in earnest, with every commit on disk.
 
 mod instance;
 mod liar;
