@@ -2,7 +2,7 @@
 //!
 //! The book keeps for each device that is wanted (a member, the host of a ticket) the addresses at which it may be found, best first: what
 //! was set by hand, what worked last, what the device says of itself, what others say. A dial tries several at once; one that fails is tried
-//! again after 1, 2, 4, 8, at most 16 times [`DIAL_RETRY_MS`], with jitter, and at once when the network changes or somebody asks. Nothing
+//! again after 1, then 2 times [`DIAL_RETRY_MS`], later 4, 8, at most 16 times, with jitter, and at once when the network changes or somebody asks. Nothing
 //! is ever dialled for a device that is not wanted: multicast and gossip yield candidates, membership decides.
 
 mod entry;
@@ -20,7 +20,7 @@ pub use self::saved::{SavedPeer, SavedPeers};
 use super::address::{Source, is_worth_dialling};
 use crate::sync::backoff::Jitter;
 
-/// How long after a failure a device is dialled again, in milliseconds; doubled with each failure up to sixteen times, with jitter.
+/// How long after a failure a device is dialled again, in milliseconds; up to sixteen times as much after many failures, with jitter.
 pub const DIAL_RETRY_MS: u64 = 2_000;
 /// Dials at one time. Further devices wait for a place.
 pub const DIALS_AT_ONCE_MAX: usize = 16;

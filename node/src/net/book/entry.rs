@@ -9,6 +9,9 @@ use crate::sync::backoff::MULTIPLIER_MAX;
 /// Addresses of one dial: the best, all tried before it counts as failed.
 const ADDRESSES_A_DIAL_MAX: usize = 8;
 
+/// So many failures are followed by short waits.
+const PATIENT_FAILURES: u32 = 7;
+
 /// A connection that ended sooner counts as a dial that failed: who refuses us closes it at once. One that a poor line cuts after a second
 /// or two was worth having, and is made again at once.
 const SHORT_MS: u64 = 1_000;
@@ -180,6 +183,8 @@ impl Entry {
     }
 }
 
+/// 1, then 2 for the first half minute or so, since most who are away are back soon; then twice as much each time, up to sixteen.
 fn multiplier(failures: u32) -> u64 {
-    u64::from(1_u32.checked_shl(failures).unwrap_or(MULTIPLIER_MAX).min(MULTIPLIER_MAX))
+    let doublings = failures.min(1).max(failures.saturating_sub(PATIENT_FAILURES));
+    u64::from(1_u32.checked_shl(doublings).unwrap_or(MULTIPLIER_MAX).min(MULTIPLIER_MAX))
 }
