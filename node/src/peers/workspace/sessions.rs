@@ -12,7 +12,7 @@ use super::{Ear, Input, WorkspaceSync, close};
 use crate::net::{OpenError, SYNC_PROTOCOL, Stream};
 use crate::sync::orchestrator::Trigger;
 use crate::sync::status::StatusInput;
-use crate::sync::{AttemptId, OrchestratorInput, RecoveryInput, SyncFailure, Target};
+use crate::sync::{AttemptId, OrchestratorInput, SyncFailure, Target};
 
 /// How long the device with the higher id waits for the other one to open the stream, in milliseconds.
 const EXPECT_MS: u64 = 1_500;
@@ -176,7 +176,7 @@ impl WorkspaceSync {
 
     pub(super) fn on_ended(&mut self, device: DeviceId, serial: u64, end: End) {
         let Some(live) = self.sessions.get(&device).filter(|live| live.serial == serial) else { return };
-        let (admitted, reason, got_on) = (live.admitted, end.name(), live.got_on());
+        let (admitted, reason) = (live.admitted, end.name());
         self.sessions.remove(&device);
         self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).forget(&device);
         tracing::debug!(device = %device.short(), workspace = %self.id().short(), ?end, "a session ended");
@@ -204,11 +204,6 @@ impl WorkspaceSync {
             // One who does not listen has gone.
             join.refusals.try_send((Host::Device(device), refusal(*code, words))).ok();
         }
-        if got_on && end == End::Lost {
-            // The line broke, and what came before it did stays: patience begins anew, or each cut would double the wait.
-            let now = self.now();
-            self.recovery.handle(RecoveryInput::Succeeded(target), now);
-        }
         if let Some(failure) = failure_of(&end) {
             self.fail(target, failure);
         }
@@ -229,12 +224,6 @@ impl Live {
         self.attempt = Some(attempt);
         let (sent, received) = self.status.map_or((0, 0), |status| (status.sent_ops, status.received_ops));
         self.baseline = (sent, received, sent_bytes, received_bytes);
-    }
-
-    /// Whether operations have passed since the attempt began.
-    fn got_on(&self) -> bool {
-        let (sent, received, ..) = self.baseline;
-        self.status.is_some_and(|status| status.sent_ops > sent || status.received_ops > received)
     }
 
     /// Whether the peer has confirmed to hold what is held here.
