@@ -3,7 +3,8 @@
 #
 #   scripts/js-peer.sh [--check]
 #
-# The folder is NODESPACE_JS, or ~/.cache/nodespace/js. Says nothing when it is there. --check only says what is missing.
+# The folder is NODESPACE_JS, or ~/.cache/nodespace/js. Says nothing when it is there. --check only says what is missing. Where NODESPACE_JS
+# is set the test fails without it; else it is skipped.
 # Exit codes: 0 it is there, 1 it is not, 2 wrong arguments.
 set -euo pipefail
 

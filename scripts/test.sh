@@ -38,7 +38,7 @@ testnet() {
 step_cluster() {
   testnet run --short tickets conflict-storm churn offline-week never-together lying-relay &
   local other=$! code=0
-  testnet run --short smoke partition import-while-editing removed-while-offline relay-faults old-backup || code=$?
+  testnet run --short smoke partition import-while-editing removed-while-offline relay-faults old-backup lost-database || code=$?
   wait $other && return $code
 }
 # Returns 77 by itself where there are no namespaces to be had.

@@ -88,11 +88,13 @@ pub struct StoreConfig {
     pub op_cache_mib: u64,
     /// A checkpoint is written when the journal has grown by this many MiB since the last one.
     pub checkpoint_mib: u64,
+    /// A checkpoint is also written when the nodes that changed since the last one take this many MiB of memory.
+    pub changed_nodes_mib: u64,
 }
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { node_cache_mib: 16, op_cache_mib: 8, checkpoint_mib: 96 }
+        Self { node_cache_mib: 16, op_cache_mib: 8, checkpoint_mib: 96, changed_nodes_mib: 96 }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::config::{LogConfig, LogFormat};
 pub const VARIABLE: &str = "NODESPACE_LOG";
 
 /// What commands other than the daemon log.
+/// What the names of crates begin with that tell more at `info` than anybody wants to know.
+const VERBOSE: &str = "lance";
 const COMMAND_LEVEL: &str = "warn";
 
 /// Why there is no log.
@@ -67,11 +69,22 @@ pub fn start_command(config: &LogConfig) -> Result<(), LogError> {
     start(COMMAND_LEVEL, config.format, None)
 }
 
+/// The directives for a level and what was said of single crates. LanceDB tells each of its steps at `info`, several lines for each write of
+/// ours: it warns only, unless it was named.
+fn directives(level: &str) -> String {
+    let mut words = level.split(',').map(str::trim);
+    let is_named = words.clone().any(|word| word.starts_with(VERBOSE));
+    // The others are no more than a warning already.
+    let is_verbose = words.any(|word| ["info", "debug", "trace"].contains(&word.to_ascii_lowercase().as_str()));
+    if is_verbose && !is_named { format!("{level},{VERBOSE}=warn") } else { level.to_owned() }
+}
+
 fn start(level: &str, format: LogFormat, file: Option<File>) -> Result<(), LogError> {
     let level = match std::env::var(VARIABLE) {
         Ok(text) if !text.is_empty() => check_level(&text).map(|()| text).map_err(LogError::Level)?,
         _ => level.to_owned(),
     };
+    let level = directives(&level);
     let colours = file.is_none() && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = file.map_or_else(|| BoxMakeWriter::new(io::stderr), |file| BoxMakeWriter::new(Mutex::new(file)));
     let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level)).with_ansi(colours).with_writer(writer);
@@ -103,6 +116,19 @@ mod tests {
         }
         for bad in ["", "loud", "info,verbose", "nodespace_store=loud"] {
             assert!(check_level(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn lancedb_only_warns_unless_it_is_named() {
+        for (given, meant) in [
+            ("info", "info,lance=warn"),
+            ("DEBUG,nodespace_store=trace", "DEBUG,nodespace_store=trace,lance=warn"),
+            ("info, lance_io=debug", "info, lance_io=debug"),
+            ("warn", "warn"),
+            ("off,nodespace_node=info", "off,nodespace_node=info"),
+        ] {
+            assert_eq!(directives(given), meant);
         }
     }
 

@@ -30,6 +30,12 @@ use crate::replica::standing::on_path;
 use crate::store::{OpIndex, Store, StoreError};
 use crate::wire::{DecodeError, Reader, put_uint};
 
+/// About how many bytes a `BTreeMap` takes for its entries themselves. Its nodes have room for eleven and are never less than half full
+/// but for the root.
+const fn map_weight<K, V>(len: usize) -> usize {
+    len.div_ceil(6) * 11 * size_of::<(K, V)>()
+}
+
 /// What folding looks at beside the node.
 #[derive(Debug)]
 pub(crate) struct Context<'a, S> {

@@ -18,16 +18,18 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Notes a change.
-    pub(crate) fn mark(&mut self, number: u32) {
+    /// Notes a change. Answers whether it is the first since the last checkpoint took up what there was.
+    pub(crate) fn mark(&mut self, number: u32) -> bool {
         let at = number as usize;
         if self.flags.len() <= at {
             self.flags.resize(at + 1, 0);
         }
-        if self.flags[at] & DIRTY == 0 {
+        let first = self.flags[at] & DIRTY == 0;
+        if first {
             self.flags[at] |= DIRTY;
             self.dirty.push(number);
         }
+        first
     }
 
     /// Whether the last checkpoint that is known to be kept lacks a change of this number.
@@ -58,7 +60,9 @@ impl Marks {
             self.flags[*number as usize] &= !SAVING;
         }
         if !saved {
-            taken.iter().for_each(|number| self.mark(*number));
+            for number in &taken {
+                self.mark(*number);
+            }
         }
         taken
     }
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn what_changes_while_it_is_saved_is_saved_again() {
         let mut marks = Marks::default();
-        [5, 2, 5].iter().for_each(|number| marks.mark(*number));
+        assert_eq!([5, 2, 5].map(|number| marks.mark(number)), [true, true, false]);
         assert_eq!(marks.begin(), [2, 5]);
         marks.mark(5);
         marks.mark(7);

@@ -261,6 +261,16 @@ impl<S: Store> Replica<S> {
         self.nodes.unsaved()
     }
 
+    /// About how many bytes of memory these take. A driver that bounds its memory makes a checkpoint when they exceed a budget.
+    pub const fn dirty_bytes(&self) -> usize {
+        self.nodes.unsaved_bytes()
+    }
+
+    /// Nodes that any operation names, whether they exist or not.
+    pub fn known_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Operations that are stored and wait for a parent.
     pub fn waiting_ops(&self) -> u64 {
         (self.unfolded.len() - self.held.len()) as u64

@@ -3,6 +3,9 @@
 //! An object is `embeddings/<workspace>/<hash>`, both in hex: names are made of hashes only, so nothing that somebody sent is a path.
 //! Only attachments that a stored operation of the workspace names are taken, and only bytes with that hash. Writing one twice changes
 //! nothing.
+//!
+//! Operations are acknowledged whether their attachments could be stored or not. Which ones are not here is told to whoever asks
+//! ([`Attachments::missing`]); devices ask after every exchange and upload what they have.
 
 use std::sync::Arc;
 
@@ -19,7 +22,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::store::attachments::{self as rows, AttachmentHash};
-use crate::store::{Database, RETRY_AFTER, WorkspaceRow};
+use crate::store::{Database, RETRY_AFTER, StoreError, WorkspaceRow};
 
 /// Objects written or read at once for one request.
 const AT_ONCE: usize = 8;
@@ -97,7 +100,7 @@ impl Attachments {
             return Err(Refusal::bad_request("wrong_hash", format!("the bytes sent under {} have another hash", hex(&hash[..4]))));
         }
         let hashes: Vec<AttachmentHash> = sent.iter().map(|(hash, _)| *hash).collect();
-        let known = rows::find(self.database.read(), row.number, &hashes).await?;
+        let known = self.find(row, &hashes).await?;
         if let Some(hash) = hashes.iter().find(|hash| !known.iter().any(|(known, ..)| known == *hash)) {
             let message = format!("no operation held here names attachment {}: push the operation first", hex(&hash[..4]));
             return Err(Refusal::not_found("unknown_attachment", message));
@@ -117,17 +120,16 @@ impl Attachments {
         stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await.map_err(storage_failed)?;
         if !written.is_empty() {
             // Only what is in storage is marked: what fails in between is sent again.
-            rows::mark_stored(self.database.write(), row.number, &written).await?;
+            self.database.within(rows::mark_stored(self.database.write(), row.number, &written)).await?;
             self.metrics.attachments("up", written.len(), bytes);
         }
         Ok(written.len())
     }
 
-    /// Stores what came along with operations that are stored now. What cannot be stored the device uploads again later: it sees that it is
-    /// missing.
+    /// Stores what came along with operations that are stored now. What cannot be stored the device uploads later: it asks what is missing.
     pub(crate) async fn store_carried(&self, workspace: WorkspaceId, row: &WorkspaceRow, carried: &[(AttachmentHash, Bytes)]) {
         let hashes: Vec<AttachmentHash> = carried.iter().map(|(hash, _)| *hash).collect();
-        let known = match rows::find(self.database.read(), row.number, &hashes).await {
+        let known = match self.find(row, &hashes).await {
             Ok(known) => known,
             Err(error) => {
                 tracing::warn!(error = %crate::store::chain(&error), "attachments of a packet were not stored");
@@ -143,12 +145,21 @@ impl Attachments {
         }
     }
 
-    /// Reads some, as many as fit into an answer.
+    /// Those of some attachments that operations held here name and that are not here: whoever has them uploads them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn missing(&self, row: &WorkspaceRow, hashes: &[AttachmentHash]) -> Result<Vec<AttachmentHash>, Refusal> {
+        let known = self.find(row, hashes).await?;
+        Ok(known.into_iter().filter(|(.., is_stored)| !is_stored).map(|(hash, ..)| hash).collect())
+    }
+
+    /// Reads some, as many as fit into an answer. What turns out to be lost is noted as missing.
     ///
     /// # Errors
     /// When storage or the database fails.
     pub async fn fetch(&self, workspace: WorkspaceId, row: &WorkspaceRow, hashes: &[AttachmentHash]) -> Result<Found, Refusal> {
-        let known = rows::find(self.database.read(), row.number, hashes).await?;
+        let known = self.find(row, hashes).await?;
         let mut found = Found::default();
         let mut wanted = Vec::new();
         let mut bytes = 0;
@@ -165,15 +176,40 @@ impl Attachments {
         let reads = wanted.into_iter().map(|hash| async move { Ok::<_, object_store::Error>((hash, self.read(workspace, &hash).await?)) });
         let read: Vec<(AttachmentHash, Option<Bytes>)> =
             stream::iter(reads).buffered(AT_ONCE).try_collect().await.map_err(storage_failed)?;
+        let mut lost = Vec::new();
         for (hash, bytes) in read {
             match bytes {
                 Some(bytes) => found.attachments.push((hash, bytes)),
-                None => found.missing.push(hash),
+                None => lost.push(hash),
             }
+        }
+        if !lost.is_empty() {
+            self.note_lost(row, &lost).await;
+            found.missing.append(&mut lost);
         }
         let total: usize = found.attachments.iter().map(|(_, bytes)| bytes.len()).sum();
         self.metrics.attachments("down", found.attachments.len(), total as u64);
         Ok(found)
+    }
+
+    /// What is known of some: hash, length, whether stored.
+    async fn find(&self, row: &WorkspaceRow, hashes: &[AttachmentHash]) -> Result<Vec<(AttachmentHash, u32, bool)>, StoreError> {
+        self.database.within(rows::find(self.database.read(), row.number, hashes)).await
+    }
+
+    /// Notes that some are not in storage though they were stored, so that they are named as missing and taken again.
+    async fn note_lost(&self, row: &WorkspaceRow, lost: &[AttachmentHash]) {
+        const LOST: &str = "WITH changed AS ( \
+               UPDATE attachments SET stored = false WHERE workspace = $1 AND hash = ANY($2) AND stored RETURNING length \
+             ) UPDATE workspaces SET attachment_bytes = greatest(attachment_bytes - coalesce((SELECT sum(length) FROM changed), 0), 0) \
+             WHERE number = $1";
+        let hashes: Vec<Vec<u8>> = lost.iter().map(|hash| hash.to_vec()).collect();
+        let noting = sqlx::query(LOST).bind(row.number).bind(hashes).execute(self.database.write());
+        let noted = self.database.within(async { noting.await.map_err(StoreError::doing("noting attachments as lost")) }).await;
+        tracing::error!(count = lost.len(), "object storage has lost attachments; devices that have them are asked for them");
+        if let Err(error) = noted {
+            tracing::warn!(error = %crate::store::chain(&error), "it was not noted which attachments are lost");
+        }
     }
 
     /// The bytes of one; `None` when they are not there, or not what was stored.

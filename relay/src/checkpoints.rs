@@ -25,6 +25,7 @@ use std::time::{Duration, SystemTime};
 
 use nodespace_protocol::ids::{WorkspaceId, hex};
 use nodespace_store::INDEX_FILE;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -105,16 +106,19 @@ impl Checkpoints {
         self.shared.as_ref().map(|shared| shared.folder.as_path())
     }
 
-    /// Lends a workspace's file to a replica. `None` when none are kept, another replica is still at work with it, or it cannot be used.
-    pub(crate) async fn take(&self, workspace: WorkspaceId) -> Option<CheckpointFile> {
+    /// Lends a workspace's file to a replica, in a thread that may wait. `None` when none are kept, another replica is still at work with
+    /// it, or it cannot be used.
+    ///
+    /// The file is opened in the caller's thread: were it to wait for another one, as many openings at once as there are threads would
+    /// wait for ever.
+    pub(crate) fn take(&self, workspace: WorkspaceId, runtime: &Handle) -> Option<CheckpointFile> {
         let shared = self.shared.as_ref().filter(|shared| shared.is_open())?;
         let alone = Arc::clone(shared.lent().entry(workspace).or_default());
-        let Ok(alone) = timeout(TAKE_WAIT, alone.lock_owned()).await else {
+        let Ok(alone) = runtime.block_on(async { timeout(TAKE_WAIT, alone.lock_owned()).await }) else {
             tracing::warn!(workspace = %workspace.short(), "a checkpoint is in use for long: the log is read instead");
             return None;
         };
-        let folder = shared.folder_of(&workspace);
-        let opened = tokio::task::spawn_blocking(move || CheckpointFile::open(folder, alone)).await.ok()?;
+        let opened = CheckpointFile::open(shared.folder_of(&workspace), alone);
         opened.map_err(|error| tracing::warn!(error = %crate::store::chain(&error), "checkpoints cannot be kept")).ok()
     }
 

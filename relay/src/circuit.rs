@@ -5,16 +5,22 @@
 //! up when a peer connects, and what was found holds for as long as it is connected and is looked up again every minute: a removal ends
 //! reservations at their next renewal at the latest.
 //!
+//! It also tells members whether they can be reached from outside, which devices do not do for each other (decision 0038).
+//!
 //! What passes a circuit is encrypted between its ends. Limits are those of the configuration; libp2p's own (128 KiB, two minutes) would
 //! end every sync in the middle.
 
+mod probes;
+
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::core::ConnectedPoint;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, Swarm, SwarmBuilder, identify, noise, ping, relay, tcp, yamux};
@@ -23,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
+use self::probes::{Probes, ip_of};
 use crate::config::CircuitConfig;
 use crate::key::RelayKey;
 use crate::metrics::Metrics;
@@ -30,7 +37,7 @@ use crate::store::{Database, WorkspaceRow};
 
 /// Connections in all; the next is refused.
 const CONNECTIONS_MAX: u32 = 2_048;
-/// Connections whose handshake is not over.
+/// Connections whose handshake is not over, each direction.
 const PENDING_MAX: u32 = 128;
 /// Connections of one peer.
 const PER_PEER_MAX: u32 = 4;
@@ -64,21 +71,44 @@ struct Behaviour {
     // What refuses connections comes first.
     limits: connection_limits::Behaviour,
     relay: relay::Behaviour,
+    probes: Probes,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
 }
 
-/// Peers that are connected, and whether they are members.
+/// A peer that is connected.
+#[derive(Clone, Copy, Debug, Default)]
+struct Guest {
+    /// Whether it is a member, as far as it was looked up.
+    member: bool,
+    /// Where it last came from.
+    from: Option<IpAddr>,
+}
+
+/// Peers that are connected.
 #[derive(Clone, Debug, Default)]
-struct Guests(Arc<Mutex<BTreeMap<PeerId, bool>>>);
+struct Guests(Arc<Mutex<BTreeMap<PeerId, Guest>>>);
 
 impl Guests {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, bool>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerId, Guest>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn connected(&self, peer: PeerId, endpoint: &ConnectedPoint) {
+        let mut guests = self.lock();
+        let guest = guests.entry(peer).or_default();
+        // Where the relay itself connected to is an address that the peer named.
+        if endpoint.is_listener() {
+            guest.from = ip_of(endpoint.get_remote_address());
+        }
+    }
+
     fn is_member(&self, peer: PeerId) -> bool {
-        self.lock().get(&peer).copied().unwrap_or(false)
+        self.lock().get(&peer).is_some_and(|guest| guest.member)
+    }
+
+    fn came_from(&self, peer: PeerId) -> Option<IpAddr> {
+        self.lock().get(&peer)?.from
     }
 }
 
@@ -169,7 +199,7 @@ impl Circuit {
                 Ok(member) => {
                     // Only while it is connected: who has gone is asked about anew.
                     if let Some(known) = guests.lock().get_mut(&peer) {
-                        *known = member;
+                        known.member = member;
                     }
                 }
                 Err(error) => tracing::warn!(error = %crate::store::chain(&error), "cannot look up a peer of the circuit relay"),
@@ -180,8 +210,8 @@ impl Circuit {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::NewListenAddr { address, .. } => self.on_address(&address),
-            SwarmEvent::ConnectionEstablished { peer_id, .. } => {
-                self.guests.lock().entry(peer_id).or_insert(false);
+            SwarmEvent::ConnectionEstablished { peer_id, endpoint, .. } => {
+                self.guests.connected(peer_id, &endpoint);
                 // When the queue is full the peer is looked up with the next round.
                 self.questions.try_send(peer_id).ok();
             }
@@ -189,6 +219,7 @@ impl Circuit {
                 self.guests.lock().remove(&peer_id);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Probes(probed)) => self.metrics.circuit(probed.name()),
             _ => {}
         }
     }
@@ -235,11 +266,13 @@ fn swarm(config: &CircuitConfig, key: &RelayKey, guests: &Guests) -> Result<Swar
         .with_behaviour(|identity| {
             let limits = ConnectionLimits::default()
                 .with_max_pending_incoming(Some(PENDING_MAX))
+                .with_max_pending_outgoing(Some(PENDING_MAX))
                 .with_max_established(Some(CONNECTIONS_MAX))
                 .with_max_established_per_peer(Some(PER_PEER_MAX));
             Behaviour {
                 limits: connection_limits::Behaviour::new(limits),
                 relay: relay::Behaviour::new(identity.public().to_peer_id(), relayed),
+                probes: Probes::new(guests.clone()),
                 identify: identify::Behaviour::new(identify::Config::new("/nodespace/relay/1".into(), identity.public())),
                 ping: ping::Behaviour::new(ping::Config::new()),
             }

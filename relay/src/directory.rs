@@ -61,13 +61,13 @@ impl Directory {
             }
         }
         let seconds = seconds.unwrap_or(SECONDS_DEFAULT).clamp(1, SECONDS_MAX);
-        addresses::write(self.database.write(), workspace, device, &kept, seconds).await?;
+        self.database.within(addresses::write(self.database.write(), workspace, device, &kept, seconds)).await?;
         Ok(Kept { addresses: kept, seconds })
     }
 
     /// The addresses of all members that hold now.
     pub(crate) async fn list(&self, workspace: i64) -> Result<Vec<AddressRow>, StoreError> {
-        addresses::read(self.database.read(), workspace).await
+        self.database.within(addresses::read(self.database.read(), workspace)).await
     }
 }
 

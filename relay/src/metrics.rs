@@ -3,6 +3,8 @@
 //! Labels are fixed words; nothing here names a workspace, a user or a device.
 
 mod families;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

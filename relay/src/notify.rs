@@ -158,7 +158,7 @@ async fn poll(redis: Redis, bus: Bus, database: Database) {
         if listened.is_empty() {
             continue;
         }
-        match WorkspaceRow::versions(database.read(), &listened).await {
+        match database.within(WorkspaceRow::versions(database.read(), &listened)).await {
             Ok(versions) => versions.into_iter().for_each(|(workspace, version)| bus.tell(workspace, version)),
             Err(error) => tracing::warn!(error = %crate::store::chain(&error), "cannot look for changes"),
         }

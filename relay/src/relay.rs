@@ -22,7 +22,7 @@ use crate::notify::{Bus, BusDriver};
 use crate::redis::{Redis, RedisUrlError};
 use crate::server::{self, App, AppParts, Listening, ServeError, TlsError};
 use crate::store::{Database, EpochKeeper, StoreError, WorkspaceRow, addresses, chain};
-use crate::sync::CloudSyncService;
+use crate::sync::{CloudSyncService, intakes};
 use crate::workspace::{Hub, HubParts};
 
 /// The relay's key, in the data folder.
@@ -107,6 +107,7 @@ impl Relay {
             metrics: metrics.clone(),
             key: key.clone(),
             quota: config.quota,
+            intakes: intakes(),
         };
         let app = App::new(AppParts {
             access: Access::new(&key, database.clone(), redis.clone(), hub.clone(), config.quota),
@@ -205,7 +206,7 @@ impl Relay {
 /// Compares the database with what is remembered of it, and remembers.
 async fn remember(app: &App) {
     let parts = app.parts();
-    match parts.database.epoch().beat(parts.database.write()).await {
+    match parts.database.within(parts.database.epoch().beat(parts.database.write())).await {
         Ok(()) => parts.redis.keep_marker(parts.key.id(), &parts.database.epoch().marker()).await,
         Err(error) => tracing::warn!(error = %chain(&error), "the database was not compared with what is remembered of it"),
     }
@@ -231,7 +232,8 @@ async fn sweep(app: App, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
         app.parts().limits.sweep();
-        if let Err(error) = addresses::sweep(app.parts().database.write()).await {
+        let database = &app.parts().database;
+        if let Err(error) = database.within(addresses::sweep(database.write())).await {
             tracing::debug!(error = %chain(&error), "old addresses were not swept");
         }
         sweep_checkpoints(&app).await;
@@ -242,7 +244,7 @@ async fn sweep(app: App, stop: CancellationToken) {
 async fn sweep_checkpoints(app: &App) {
     let (checkpoints, database) = (&app.parts().checkpoints, &app.parts().database);
     let mut kept = checkpoints.workspaces();
-    match WorkspaceRow::versions(database.read(), &kept).await {
+    match database.within(WorkspaceRow::versions(database.read(), &kept)).await {
         Ok(here) => kept.retain(|kept| !here.iter().any(|(id, _)| id == kept)),
         Err(_) => kept.clear(),
     }

@@ -23,6 +23,7 @@ mod epoch;
 pub(crate) mod members;
 pub(crate) mod nodes;
 pub(crate) mod operations;
+pub(crate) mod turns;
 mod workspaces;
 
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub use workspaces::{WorkspaceRow, WorkspaceSummary};
 
 pub(crate) use members::MembershipRows;
 pub(crate) use nodes::NodeRows;
-pub(crate) use operations::{OperationRows, by_hash as operations_by_hash, range as operations_in};
+pub(crate) use operations::{FoundRow, OperationRows};
 pub(crate) use workspaces::Advance;
 
 use crate::refusal::Refusal;
@@ -55,6 +56,12 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// It was silent for longer than anything may take.
+    #[error("the database has not answered for {0:?}")]
+    Silent(Duration),
+    /// It was restored from a backup while it was asked.
+    #[error("the database was set back meanwhile")]
+    SetBack,
     /// It holds what this program did not write.
     #[error("the database is damaged at {place}: {what}")]
     Corrupt {
@@ -97,12 +104,15 @@ impl StoreError {
     /// Whether trying the same again may help: the environment failed, not the data.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Database { .. })
+        matches!(self, Self::Database { .. } | Self::Silent(_) | Self::SetBack)
     }
 }
 
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::SetBack) {
+            return Self::unavailable("database_unavailable", "the relay's database was restored just now; ask again", RETRY_AFTER);
+        }
         // Logged once, here: what is answered does not say how the database is set up.
         if error.is_transient() {
             tracing::warn!(error = %chain(&error), "a request could not be served by the database");

@@ -13,10 +13,14 @@
 mod answer;
 mod intake;
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use nodespace_protocol::ids::OpHash;
+use nodespace_protocol::view::consistency::VerifiedOps;
 use nodespace_protocol::view::{Cursor, SyncResponse};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use crate::attachments::Attachments;
 use crate::auth::{Caller, Grant};
@@ -54,6 +58,16 @@ pub struct SyncAnswer {
     pub compression: nodespace_protocol::compress::CompressionType,
 }
 
+/// The fewest packets that are read and checked at once, however few cores there are.
+const INTAKES_MIN: usize = 4;
+
+/// How many packets may be read and checked at once: twice as many as there are cores. Turns share the threads with them, and hold locks
+/// while they wait for one.
+pub(crate) fn intakes() -> Arc<Semaphore> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new((2 * cores).max(INTAKES_MIN)))
+}
+
 /// Takes packets. The document's `CloudSyncService`.
 #[derive(Clone, Debug)]
 pub struct CloudSyncService {
@@ -64,6 +78,7 @@ pub struct CloudSyncService {
     pub(crate) metrics: Metrics,
     pub(crate) key: RelayKey,
     pub(crate) quota: QuotaConfig,
+    pub(crate) intakes: Arc<Semaphore>,
 }
 
 impl CloudSyncService {
@@ -73,27 +88,27 @@ impl CloudSyncService {
     /// When it is refused; nothing of it was stored then.
     pub async fn process_sync_packet(&self, caller: &Caller, bytes: Bytes, options: SyncOptions) -> Result<SyncAnswer, Refusal> {
         self.metrics.packet(bytes.len());
-        let intake = self.take_in(caller, bytes).await?;
-        let epoch = self.database.epoch().current();
-        let cursor = self.check_cursor(caller, intake.cursor, epoch)?;
-        let pushed = self.push(caller, &intake).await?;
+        let Intake { encoding, cursor, segments, carried } = self.take_in(caller, bytes).await?;
+        let cursor = self.check_cursor(caller, cursor)?;
+        let pushed = self.push(caller, segments).await?;
         // As the turn left it; without one, as it was when the caller was looked up.
         let row = pushed.row.clone().or_else(|| caller.row.clone());
         let row = row.ok_or_else(|| Refusal::not_found("unknown_workspace", "this relay does not hold the workspace"))?;
-        if !intake.carried.is_empty() && !pushed.applied.is_empty() {
-            self.attachments.store_carried(caller.workspace, &row, &intake.carried).await;
+        if !carried.is_empty() && !pushed.applied.is_empty() {
+            self.attachments.store_carried(caller.workspace, &row, &carried).await;
         }
-        let views = options.views.unwrap_or(intake.encoding == nodespace_protocol::view::Encoding::Json);
+        let views = options.views.unwrap_or(encoding == nodespace_protocol::view::Encoding::Json);
         let mut response = if options.pull {
             self.pull(caller, &row, cursor, &pushed.applied, views).await?
         } else {
+            self.database.epoch().check(cursor.epoch)?;
             SyncResponse { more: row.version > cursor.version, ..SyncResponse::nothing_new(cursor) }
         };
         response.applied_operations = pushed.applied.iter().map(OpHash::uuid).collect();
         response.conflicts = pushed.conflicts;
         response.left_out = pushed.left_out;
         let (operations, conflicts) = (response.segments.len(), response.conflicts.len());
-        let answer = in_thread(move || answer::encode(&response, intake.encoding, options.compression)).await??;
+        let answer = in_thread(move || answer::encode(&response, encoding, options.compression)).await??;
         self.metrics.answer(operations, answer.bytes.len(), conflicts);
         Ok(answer)
     }
@@ -101,13 +116,20 @@ impl CloudSyncService {
     /// Reads and checks a packet, where that holds up nobody else.
     async fn take_in(&self, caller: &Caller, bytes: Bytes) -> Result<Intake, Refusal> {
         let (caller, limits, runtime) = (caller.clone(), self.limits.clone(), Handle::current());
-        in_thread(move || Intake::of(&bytes, &caller, &limits, &runtime)).await?
+        // Whoever waits here holds nothing that others want.
+        let permit = Arc::clone(&self.intakes).acquire_owned().await.ok();
+        in_thread(move || {
+            let intake = Intake::of(&bytes, &caller, &limits, &runtime);
+            drop(permit);
+            intake
+        })
+        .await?
     }
 
     /// Where the answer begins. A cursor of another epoch counts versions that are void: from the beginning then.
-    fn check_cursor(&self, caller: &Caller, cursor: Cursor, epoch: u64) -> Result<Cursor, Refusal> {
-        let beginning = Cursor { epoch, version: 0 };
-        if cursor.epoch != epoch {
+    fn check_cursor(&self, caller: &Caller, cursor: Cursor) -> Result<Cursor, Refusal> {
+        let beginning = Cursor { epoch: caller.epoch, version: 0 };
+        if cursor.epoch != caller.epoch {
             return Ok(beginning);
         }
         let held = caller.row.as_ref().map_or(0, |row| row.version);
@@ -121,9 +143,9 @@ impl CloudSyncService {
         Ok(cursor)
     }
 
-    async fn push(&self, caller: &Caller, intake: &Intake) -> Result<Pushed, Refusal> {
+    async fn push(&self, caller: &Caller, segments: Vec<VerifiedOps>) -> Result<Pushed, Refusal> {
         let seen_version = caller.row.as_ref().map_or(0, |row| row.version);
-        let job = PushJob { user: caller.user, device: caller.device, segments: intake.segments.clone(), seen_version };
+        let job = PushJob { user: caller.user, device: caller.device, segments, seen_version };
         if job.segments.is_empty() {
             // Nothing to push: the workspace must be here to be pulled.
             return caller.row().map(|_| Pushed::default());
@@ -143,11 +165,13 @@ impl CloudSyncService {
             Grant::Member(_) => Ok(()),
             Grant::Newcomer if job.brings_membership() => Ok(()),
             Grant::Newcomer => Err(Refusal::forbidden("join_first", "bring the operation that makes this device a member's first")),
+            // It goes on with what it brought.
+            Grant::Founder if caller.row.is_some() => Ok(()),
             Grant::Founder if !job.founds() => {
                 Err(Refusal::not_found("unknown_workspace", "this relay does not hold the workspace; its founding operation brings it"))
             }
             Grant::Founder => {
-                let founded = WorkspaceRow::founded_by(self.database.read(), &caller.user).await?;
+                let founded = self.database.within(WorkspaceRow::founded_by(self.database.read(), &caller.user)).await?;
                 if founded < u64::from(self.quota.workspaces_per_user) {
                     return Ok(());
                 }
@@ -166,6 +190,8 @@ impl CloudSyncService {
         views: bool,
     ) -> Result<SyncResponse, Refusal> {
         let page = answer::Page::read(&self.database, row, cursor.version).await?;
+        // What was read belongs to one epoch: a database that was set back meanwhile was noticed before it answered.
+        self.database.epoch().check(cursor.epoch)?;
         let (mut response, ops) = page.response(&self.key, caller.workspace, cursor, applied)?;
         response.more = response.latest_version < row.version;
         if views && !ops.is_empty() {

@@ -18,6 +18,7 @@ mod hub;
 mod keeping;
 mod log;
 mod opened;
+mod opening;
 mod push;
 mod seat;
 mod segments;

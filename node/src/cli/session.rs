@@ -106,6 +106,7 @@ pub(crate) fn options(home: &Path, config: &Config) -> OpenOptions {
         projection_interval: Duration::from_millis(projection.interval_ms),
         projection_settings: settings,
         checkpoint_bytes: MIB * store.checkpoint_mib,
+        changed_nodes_bytes: mib(store.changed_nodes_mib),
         node_cache_bytes: mib(store.node_cache_mib),
         op_cache_bytes: mib(store.op_cache_mib),
         clock: Clock::ahead_by_ms(config.sync.clock_offset_ms),

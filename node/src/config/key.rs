@@ -56,6 +56,9 @@ pub const KEYS: &[Key] = &[
     key!(store.node_cache_mib, |c| number(c.store.node_cache_mib), |c, v| set(&mut c.store.node_cache_mib, wide(v.number(1..=4096)))),
     key!(store.op_cache_mib, |c| number(c.store.op_cache_mib), |c, v| set(&mut c.store.op_cache_mib, wide(v.number(1..=4096)))),
     key!(store.checkpoint_mib, |c| number(c.store.checkpoint_mib), |c, v| set(&mut c.store.checkpoint_mib, wide(v.number(1..=1024)))),
+    key!(store.changed_nodes_mib, |c| number(c.store.changed_nodes_mib), |c, v| {
+        set(&mut c.store.changed_nodes_mib, wide(v.number(1..=4096)))
+    }),
     key!(projection.enabled, |c| Value::Switch(c.projection.enabled), |c, v| set(&mut c.projection.enabled, v.switch())),
     key!(projection.interval_ms, |c| number(c.projection.interval_ms), |c, v| {
         set(&mut c.projection.interval_ms, wide(v.number(10..=60_000)))

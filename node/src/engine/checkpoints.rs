@@ -30,18 +30,18 @@ impl Checkpoints {
         Self { saver: Some(saver), done, tell, not_before: 0 }
     }
 
-    /// Begins a checkpoint, unless one is being written or failed a moment ago.
+    /// Begins a checkpoint, unless one is being written or failed a moment ago. Answers whether it did.
     ///
     /// # Errors
     /// When the store fails, or the system gives no thread.
-    pub(super) fn begin(&mut self, replica: &mut DeviceReplica) -> Result<(), StoreError> {
+    pub(super) fn begin(&mut self, replica: &mut DeviceReplica) -> Result<bool, StoreError> {
         if replica.store().bytes_since_checkpoint() < self.not_before {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(mut saver) = self.saver.take() else { return Ok(()) };
+        let Some(mut saver) = self.saver.take() else { return Ok(false) };
         let Some(prepared) = replica.prepare_checkpoint()? else {
             self.saver = Some(saver);
-            return Ok(());
+            return Ok(false);
         };
         let tell = self.tell.clone();
         let thread = std::thread::Builder::new().name("nodespace-checkpoint".into());
@@ -51,7 +51,7 @@ impl Checkpoints {
             tell.send((saver, outcome)).ok();
         });
         match spawned {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(error) => Err(StoreError::Environment { doing: "starting the thread that writes checkpoints", source: Box::new(error) }),
         }
     }

@@ -42,6 +42,8 @@ pub struct OpenOptions {
     pub projection_settings: Settings,
     /// A checkpoint is written after so many bytes of journal.
     pub checkpoint_bytes: u64,
+    /// A checkpoint is also written when the nodes that changed since the last one take so many bytes of memory.
+    pub changed_nodes_bytes: usize,
     /// Bytes of nodes kept in memory beside those that changed since the last checkpoint.
     pub node_cache_bytes: usize,
     /// Bytes of operations kept in memory.
@@ -59,6 +61,7 @@ impl OpenOptions {
             projection_interval: Duration::from_millis(200),
             projection_settings: Settings::default(),
             checkpoint_bytes: 96 << 20,
+            changed_nodes_bytes: 96 << 20,
             node_cache_bytes: 16 << 20,
             op_cache_bytes: 8 << 20,
             clock: Clock::default(),

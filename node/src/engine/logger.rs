@@ -61,11 +61,29 @@ pub(crate) struct OperationLogger {
     jobs: mpsc::Sender<Job>,
 }
 
-/// When to take a checkpoint.
+/// When to take a checkpoint: at whichever comes first.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CheckpointPolicy {
-    /// After so many bytes of journal.
-    pub(crate) bytes: u64,
+pub(super) struct CheckpointPolicy {
+    /// After so many bytes of journal: a start after a crash reads no more than that.
+    pub(super) journal_bytes: u64,
+    /// When the nodes that changed take so many bytes of memory, which they do until a checkpoint has them.
+    pub(super) changed_nodes_bytes: usize,
+}
+
+impl CheckpointPolicy {
+    fn is_due(self, replica: &DeviceReplica) -> bool {
+        replica.store().bytes_since_checkpoint() >= self.journal_bytes || replica.dirty_bytes() >= self.changed_nodes_bytes
+    }
+}
+
+/// What the thread keeps beside the state itself.
+pub(super) struct Keeping {
+    /// Who watches.
+    pub(super) feed: Arc<Feed>,
+    /// What had its effect before its time.
+    pub(super) hindsight: Hindsight,
+    /// When to take checkpoints.
+    pub(super) policy: CheckpointPolicy,
 }
 
 impl OperationLogger {
@@ -73,16 +91,15 @@ impl OperationLogger {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(crate) fn start(
-        (replica, hindsight): (DeviceReplica, Hindsight),
-        feed: Arc<Feed>,
-        policy: CheckpointPolicy,
+    pub(super) fn start(
+        replica: DeviceReplica,
+        keeping: Keeping,
         clock: Clock,
         metrics: StoreMetrics,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, queue) = mpsc::channel(QUEUE_JOBS_MAX);
         let checkpoints = Checkpoints::new(replica.store().saver());
-        let worker = Worker { replica, hindsight, queue, feed, policy, clock, checkpoints, metrics, failed: None };
+        let worker = Worker { replica, keeping, queue, clock, checkpoints, metrics, failed: None };
         let thread = std::thread::Builder::new().name("nodespace-writer".into()).spawn(move || worker.run())?;
         Ok((Self { jobs }, thread))
     }
@@ -150,10 +167,8 @@ impl OperationLogger {
 /// The thread's side.
 struct Worker {
     replica: DeviceReplica,
-    hindsight: Hindsight,
+    keeping: Keeping,
     queue: mpsc::Receiver<Job>,
-    feed: Arc<Feed>,
-    policy: CheckpointPolicy,
     clock: Clock,
     checkpoints: Checkpoints,
     metrics: StoreMetrics,
@@ -239,9 +254,9 @@ impl Worker {
         let committed = self.replica.commit().and_then(|()| {
             let changed = self.replica.take_changed()?;
             if wrote || !changed.is_empty() {
-                self.hindsight.note(self.replica.store(), self.clock.now(), held)?;
+                self.keeping.hindsight.note(self.replica.store(), self.clock.now(), held)?;
             }
-            let reset = self.feed.publish(group, changed, &self.replica)?;
+            let reset = self.keeping.feed.publish(group, changed, &self.replica)?;
             reset.map_or(Ok(()), |ops| self.replica.store().put_value(RESET_KEY, &ops.to_le_bytes()))
         });
         committed.map_err(|error| self.fail(&error))
@@ -253,12 +268,13 @@ impl Worker {
             return;
         }
         self.checkpoints.take_in(&mut self.replica, false);
-        let due = self.replica.store().bytes_since_checkpoint() >= self.policy.bytes;
-        if due {
-            self.metrics.checkpoint();
+        if !self.keeping.policy.is_due(&self.replica) {
+            return;
         }
-        if due && let Err(error) = self.checkpoints.begin(&mut self.replica) {
-            self.fail(&error);
+        match self.checkpoints.begin(&mut self.replica) {
+            Ok(true) => self.metrics.checkpoint(),
+            Ok(false) => {}
+            Err(error) => drop(self.fail(&error)),
         }
     }
 

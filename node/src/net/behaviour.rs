@@ -22,8 +22,10 @@ const PENDING_MAX: u32 = 64;
 const PER_PEER_MAX: u32 = 4;
 /// Resident memory of the process above which no connection is taken.
 const MEMORY_BYTES_MAX: usize = 2 << 30;
-/// How often a connection is pinged. Three failures close it, so a dead one is noticed within a minute.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long after a ping, answered or timed out, the next one is sent. A dead connection is noticed within a minute: 10 s at most until the
+/// next ping, 10 s until it fails, 10 s until the one after; the stream for that one is given up after 10 s, and so is the next, which
+/// follows at once: 50 s. libp2p's ping keeps the first failure of a row to itself, hence the two of `PING_FAILURES_MAX`, which are three.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a ping may take.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest gossip message on the wire. The receiver checks the whole RPC and not only our part of it, hence far above
@@ -31,6 +33,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const TRANSMIT_BYTES_MAX: usize = 1 << 20;
 /// The largest operation that is gossiped; larger ones go by the sync stream alone.
 pub const GOSSIP_BYTES_MAX: usize = 64 * 1024;
+/// What an RPC may hold beside the operation: seal, signature, topic, and what gossipsub says of its own.
+const RPC_BYTES_MAX: usize = 16 * 1024;
+const _: () = assert!(GOSSIP_BYTES_MAX + RPC_BYTES_MAX <= TRANSMIT_BYTES_MAX, "the receiver closes the stream over an RPC too large");
 /// Topics of one peer that are taken note of, and subscriptions of one message.
 const SUBSCRIPTIONS_MAX: usize = 64;
 /// Messages of one peer that wait to be sent; gossip beyond it is dropped, as gossip may be.

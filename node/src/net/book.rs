@@ -1,9 +1,13 @@
 //! Whom to dial, where, and when. Pure: no swarm, no clock.
 //!
 //! The book keeps for each device that is wanted (a member, the host of a ticket) the addresses at which it may be found, best first: what
-//! was set by hand, what worked last, what the device says of itself, what others say. A dial tries several at once; one that fails is tried
-//! again after 1, then 2 times [`DIAL_RETRY_MS`], later 4, 8, at most 16 times, with jitter, and at once when the network changes or somebody asks. Nothing
-//! is ever dialled for a device that is not wanted: multicast and gossip yield candidates, membership decides.
+//! was set by hand, what worked last, what the device says of itself, what others say; of each kind the freshest first. Devices roam: what
+//! is new always gets in, and the source that said most gives an old one up for it.
+//!
+//! A dial tries several addresses at once: the best one always, the others in turn, so that all are tried within a few dials. One that
+//! fails is tried again after 1, then 2 times [`DIAL_RETRY_MS`], later 4, 8, at most 16 times, with jitter, and at once when the network
+//! changes or somebody asks. Nothing is ever dialled for a device that is not wanted: multicast and gossip yield candidates, membership
+//! decides.
 
 mod entry;
 mod saved;
@@ -24,7 +28,8 @@ use crate::sync::backoff::Jitter;
 pub const DIAL_RETRY_MS: u64 = 2_000;
 /// Dials at one time. Further devices wait for a place.
 pub const DIALS_AT_ONCE_MAX: usize = 16;
-/// Addresses kept of one device; the worst goes first, never one that was set by hand.
+/// Addresses kept of one device; when there are more, one goes, never one that was set by hand. Of those there may be up to twice as many,
+/// and then there is room for one that is not.
 pub const ADDRESSES_OF_ONE_MAX: usize = 16;
 /// Devices kept; those that are not wanted are forgotten first, then what is learnt of further ones is dropped.
 pub const DEVICES_MAX: usize = 1_024;
@@ -72,20 +77,19 @@ impl PeerBook {
         &self.wanted
     }
 
-    /// Takes an address. Answers whether it was new and is kept.
+    /// Takes an address. Answers whether it was new and is kept; when it was not new, it is fresh again.
     pub fn learn(&mut self, device: DeviceId, address: &Multiaddr, source: Source, near: bool, now: u64) -> bool {
         let by_hand = matches!(source, Source::Explicit | Source::Ticket);
         if (self.explicit_only && !by_hand) || !is_worth_dialling(address, source, near) || !self.make_room(&device) {
             return false;
         }
         let entry = self.entries.entry(device).or_default();
-        let new = entry.learn(address, source);
+        let new = entry.learn(address, source, now);
         if new && self.wanted.contains(&device) {
-            // Something new is worth a try before the old ones' time; at once only what is set by hand, so that nobody can keep us busy.
+            // At once only what is set by hand.
             match by_hand {
                 true => entry.hurry(now),
-                false if entry.is_fresh() => entry.bring_forward(now),
-                false => entry.bring_forward(now.saturating_add(DIAL_RETRY_MS)),
+                false => entry.heard_news(now),
             }
         }
         new
@@ -104,16 +108,15 @@ impl PeerBook {
         let entry = self.entries.entry(device).or_default();
         entry.connected(now);
         if let Some(address) = address {
-            entry.worked(address, wall_ms);
+            entry.worked(address, now, wall_ms);
         }
     }
 
     /// The last connection is gone: it is dialled again soon; later when connections end as soon as they are made.
     pub fn disconnected(&mut self, device: &DeviceId, now: u64) {
         let Some(entry) = self.entries.get_mut(device) else { return };
-        entry.disconnected(now);
-        let delay = self.jitter.spread(entry.pause_ms());
-        entry.wait_until(now.saturating_add(delay));
+        let jitter = &mut self.jitter;
+        entry.disconnected(now, |pause_ms| jitter.spread(pause_ms));
     }
 
     /// All connections and dials are gone at once, because whatever made them is.
@@ -176,7 +179,7 @@ impl PeerBook {
                 if self.learn(peer.device, address, Source::LastGood, false, now)
                     && let Some(entry) = self.entries.get_mut(&peer.device)
                 {
-                    entry.worked(address, peer.last_success_ms);
+                    entry.worked(address, now, peer.last_success_ms);
                 }
             }
         }

@@ -1,23 +1,27 @@
 //! The door: refuses connections before any other behaviour hears of them, and keeps gossip away from those who are no members.
 //!
-//! [`Gate`] stands first in the swarm's behaviour, since others change their state before a later one can deny (rust-libp2p#4773).
-//! [`MembersOnly`] wraps gossipsub: gossipsub tells everybody who connects its topics and sends to everybody who claims one, so a connection
-//! that was made by a guest gets no handler of it at all. A guest that becomes a member connects anew.
+//! [`Gate`] stands first in the swarm's behaviour, since others change their state before a later one can deny (rust-libp2p#4773). It also
+//! bounds how many of the connections that are being made come from one place: those have no name yet.
+//! [`MembersOnly`] wraps gossipsub: gossipsub tells everybody who connects its topics and sends to everybody who claims one, so a
+//! connection that was made by a guest gets no handler of it at all. A guest that becomes a member connects anew.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use either::Either;
 use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 
+use super::address::is_relayed;
 use super::admission::{Admission, Refused, Standing};
 use super::clock::Clock;
 use super::identity::device_of;
@@ -34,17 +38,28 @@ pub(super) struct Turned {
 /// Refused peers that wait to be told of; beyond it they are only refused.
 const TURNED_MAX: usize = 256;
 
+/// Connections from one place that are being made at one time; more are refused. Far fewer than there may be in all, so that a stranger's
+/// half-open ones keep nobody else out, and enough for eight devices on one machine that all connect anew.
+const PENDING_OF_ONE_PLACE_MAX: usize = 24;
+
+/// Others from the same place are being connected.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("too many connections are being made from there")]
+struct Crowded;
+
 /// Refuses whoever may not be connected.
 #[derive(Debug)]
 pub(super) struct Gate {
     admission: Admission,
     clock: Arc<Clock>,
     turned: VecDeque<Turned>,
+    /// Connections that others are making, and from where.
+    pending: BTreeMap<ConnectionId, IpAddr>,
 }
 
 impl Gate {
     pub(super) const fn new(admission: Admission, clock: Arc<Clock>) -> Self {
-        Self { admission, clock, turned: VecDeque::new() }
+        Self { admission, clock, turned: VecDeque::new(), pending: BTreeMap::new() }
     }
 
     fn judge(&mut self, peer: PeerId) -> Result<(), ConnectionDenied> {
@@ -62,13 +77,23 @@ impl NetworkBehaviour for Gate {
     type ConnectionHandler = dummy::ConnectionHandler;
     type ToSwarm = Turned;
 
+    fn handle_pending_inbound_connection(&mut self, id: ConnectionId, _: &Multiaddr, remote: &Multiaddr) -> Result<(), ConnectionDenied> {
+        let Some(place) = place_of(remote) else { return Ok(()) };
+        if self.pending.values().filter(|other| **other == place).count() >= PENDING_OF_ONE_PLACE_MAX {
+            return Err(ConnectionDenied::new(Crowded));
+        }
+        self.pending.insert(id, place);
+        Ok(())
+    }
+
     fn handle_established_inbound_connection(
         &mut self,
-        _: ConnectionId,
+        id: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
+        self.pending.remove(&id);
         self.judge(peer).map(|()| dummy::ConnectionHandler)
     }
 
@@ -83,7 +108,12 @@ impl NetworkBehaviour for Gate {
         self.judge(peer).map(|()| dummy::ConnectionHandler)
     }
 
-    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        // Also when another behaviour denied it.
+        if let FromSwarm::ListenFailure(failure) = event {
+            self.pending.remove(&failure.connection_id);
+        }
+    }
 
     fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
         match event {}
@@ -93,6 +123,22 @@ impl NetworkBehaviour for Gate {
         // A refusal is always followed by an event of the swarm, which polls again: nobody needs to be woken.
         self.turned.pop_front().map_or(Poll::Pending, |turned| Poll::Ready(ToSwarm::GenerateEvent(turned)))
     }
+}
+
+/// Where a connection comes from, as far as it is counted; by IPv6 the network of 64 bits, which is one customer's with all its addresses.
+/// One through a circuit relay shows no address and is not counted: the relay knows who it is, and bounds by itself what it carries.
+fn place_of(remote: &Multiaddr) -> Option<IpAddr> {
+    if is_relayed(remote) {
+        return None;
+    }
+    remote.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(match ip.to_canonical() {
+            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+            mapped => mapped,
+        }),
+        _ => None,
+    })
 }
 
 /// A behaviour that exists for members only.
@@ -224,3 +270,6 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
         self.inner.poll(cx).map(|to_swarm| to_swarm.map_in(Either::Left))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@
 //! - when a direct connection stands beside a relayed one, the relayed one is closed once the direct one has been stable for a few seconds;
 //! - when two of one kind were made at nearly the same time, both sides dialled: the one dialled by the device with the lower id is kept,
 //!   which both sides work out alike;
-//! - when a second one comes later, its dialler has lost the first one (it would not dial otherwise): the first one is closed;
-//! - a connection on which three pings in a row failed is closed;
+//! - when a second one comes later, or is dialled by the same side, its dialler has lost the first one (it would not dial otherwise): the
+//!   first one is dead. Gossipsub tells its topics at a first connection only, so the second one goes as well, and the next is a first one;
+//! - a connection on which pings failed is closed;
 //! - a guest that has not shown in time that it belongs is disconnected.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,8 +22,8 @@ use super::admission::GUEST_MS_MAX;
 pub const SIMULTANEOUS_MS: u64 = 5_000;
 /// How long a direct connection has to stand before the relayed one beside it is closed, in milliseconds.
 pub const STABLE_MS: u64 = 5_000;
-/// Failed pings in a row after which a connection is closed.
-pub const PING_FAILURES_MAX: u32 = 3;
+/// Failed pings in a row, as libp2p's ping reports them, after which a connection is closed. It keeps the first of a row to itself.
+pub const PING_FAILURES_MAX: u32 = 2;
 
 /// A connection that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub struct Link {
 pub enum Closing {
     /// There is a better one to the same device.
     Duplicate,
-    /// A newer one shows that this one is dead.
+    /// A newer one shows that this one is dead: all connections to the device are closed.
     Superseded,
     /// Pings were not answered.
     Unresponsive,
@@ -222,7 +223,7 @@ impl<I: Copy + Ord> Links<I> {
             return; // Of different kinds the timer decides.
         }
         let at_once = now.saturating_sub(first.since) < SIMULTANEOUS_MS;
-        if !at_once {
+        if !at_once || first.link.dialled == second.link.dialled {
             return self.close(older, Closing::Superseded);
         }
         let dialler = |link: &Link| if link.dialled { self.own } else { link.device };
@@ -233,9 +234,15 @@ impl<I: Copy + Ord> Links<I> {
     }
 
     fn close(&mut self, id: I, why: Closing) {
-        if let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.closing) {
+        let Some(device) = self.entries.get(&id).map(|entry| entry.link.device) else { return };
+        let relayed = self.entries[&id].link.relayed;
+        let goes = |(other, entry): &(&I, &mut Entry)| {
+            let with_it = why == Closing::Superseded && entry.link.device == device && entry.link.relayed == relayed;
+            !entry.closing && (**other == id || with_it)
+        };
+        for (id, entry) in self.entries.iter_mut().filter(goes) {
             entry.closing = true;
-            self.closings.push_back((id, why));
+            self.closings.push_back((*id, why));
         }
     }
 }

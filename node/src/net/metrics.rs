@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -42,8 +43,19 @@ pub struct NetMetrics {
     pub(crate) gossip_received: Family<Labels, Counter>,
     pub(crate) restarts: Counter,
     pub(crate) dropped: Family<Labels, Counter>,
-    reasons: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    reasons: Arc<Mutex<BTreeMap<&'static str, Seen>>>,
 }
+
+/// Refusals for one reason.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    count: u64,
+    /// When one was last logged for people.
+    told: Option<Instant>,
+}
+
+/// How often refusals for one reason are logged for people, at most.
+const TELL_REFUSALS: Duration = Duration::from_secs(10);
 
 impl NetMetrics {
     /// Registers them below `nodespace_net_`.
@@ -79,15 +91,29 @@ impl NetMetrics {
         self.closed.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// Somebody was refused.
-    pub(crate) fn refused(&self, reason: &'static str) {
+    /// Somebody was refused. Counted always; logged at `info` once in ten seconds for each reason, at `debug` in between: who is refused again
+    /// and again must not fill the log. `who` is whatever is known of the other side.
+    pub(crate) fn refused(&self, reason: &'static str, who: &dyn std::fmt::Display) {
         self.refused.get_or_create(&[("reason", reason)]).inc();
-        *self.reasons.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
+        let count = {
+            let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = reasons.entry(reason).or_default();
+            seen.count += 1;
+            let is_told = seen.told.is_none_or(|told| told.elapsed() >= TELL_REFUSALS);
+            is_told.then(|| {
+                seen.told = Some(Instant::now());
+                seen.count
+            })
+        };
+        match count {
+            Some(count) => tracing::info!(reason, %who, count, "refused"),
+            None => tracing::debug!(reason, %who, "refused"),
+        }
     }
 
     /// How many were refused since the start, by reason.
     pub(crate) fn refusals(&self) -> BTreeMap<String, u64> {
         let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        reasons.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect()
+        reasons.iter().map(|(reason, seen)| ((*reason).to_owned(), seen.count)).collect()
     }
 }

@@ -43,6 +43,11 @@ const PROMOTION_MS: u64 = 5_000;
 const FAREWELL_MS: u64 = 2_000;
 /// How often gossip with one peer is repaired, in milliseconds, at most.
 const REPAIR_MS: u64 = 30_000;
+/// How long a connection may take to close, in milliseconds. One whose other end is gone wants to send the rest of what it holds first, until
+/// the system gives it up, a quarter of an hour later.
+const CLOSE_MS_MAX: u64 = 3_000;
+/// Dials leave by the port that is listened on, which hole punching needs; so the first waits for that, at most so long, in milliseconds.
+const LISTEN_MS_MAX: u64 = 1_000;
 /// How often the address book is saved, in milliseconds.
 const SAVE_MS: u64 = 60_000;
 
@@ -83,6 +88,10 @@ pub(super) struct NetTask<'a> {
     carriers_lost: BTreeMap<Multiaddr, u32>,
     public: Option<bool>,
     save_due: u64,
+    /// Nobody is dialled before this.
+    dials_from: u64,
+    /// Connections that are being closed, and until when that is waited for.
+    leaving: BTreeMap<ConnectionId, u64>,
 }
 
 impl<'a> NetTask<'a> {
@@ -120,6 +129,8 @@ impl<'a> NetTask<'a> {
             carriers_lost: BTreeMap::new(),
             public: None,
             save_due: now + SAVE_MS,
+            dials_from: now + LISTEN_MS_MAX,
+            leaving: BTreeMap::new(),
         };
         task.set_topics(task.lasting.topic_names.clone());
         task.set_carriers(task.lasting.carriers.clone());
@@ -157,22 +168,26 @@ impl<'a> NetTask<'a> {
         while let Some((id, why)) = self.links.poll_closing() {
             if let Some(link) = self.links.link(id) {
                 tracing::debug!(device = %link.device.short(), reason = why.name(), "closing a connection");
-            }
-            if why == Closing::GuestTooSlow {
-                self.lasting.metrics.refused(why.name());
+                if why == Closing::GuestTooSlow {
+                    self.lasting.metrics.refused(why.name(), &link.device.short());
+                }
             }
             self.lasting.metrics.closed(why.name());
             self.swarm.close_connection(id);
+            self.leaving.insert(id, now + CLOSE_MS_MAX);
         }
-        while let Some(dial) = self.lasting.book.poll_dial(now) {
+        while now >= self.dials_from
+            && let Some(dial) = self.lasting.book.poll_dial(now)
+        {
             self.dial(dial, now);
         }
     }
 
     fn dial(&mut self, dial: Dial, now: u64) {
         let Some(peer) = peer_id(&dial.device) else { return self.lasting.book.failed(&dial.device, now) };
-        // The default condition: not while a connection stands or is being made. The port is that of the listeners, as hole punching needs.
-        let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).addresses(dial.addresses).build();
+        // The book dials nobody who is connected; one whose dead connection does not close is. The port is that of the listeners, as hole
+        // punching needs.
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(dial.addresses).build();
         if let Err(error) = self.swarm.dial(options) {
             tracing::debug!(device = %dial.device.short(), %error, "no dial");
             self.lasting.book.failed(&dial.device, now);
@@ -182,7 +197,9 @@ impl<'a> NetTask<'a> {
     fn next_timeout(&self) -> u64 {
         let farewell = self.farewells.values().map(|(at, _)| *at).min();
         let carrier = self.carriers_due.values().copied().min();
-        let parts = [self.lasting.book.next_timeout(), self.links.next_timeout(), farewell, carrier, Some(self.save_due)];
+        let dial = self.lasting.book.next_timeout().map(|at| at.max(self.dials_from));
+        let leaving = self.leaving.values().copied().min();
+        let parts = [dial, leaving, self.links.next_timeout(), farewell, carrier, Some(self.save_due)];
         // Dials wait for a place when there is none: then the end of one wakes us, and the timer must not spin.
         parts.into_iter().flatten().min().unwrap_or(self.save_due).max(self.now() + 5)
     }
@@ -194,6 +211,10 @@ impl<'a> NetTask<'a> {
         for (device, why) in due {
             self.farewells.remove(&device);
             self.disconnect(&device, why);
+        }
+        let stuck: Vec<_> = self.leaving.extract_if(.., |_, at| *at <= now).map(|(id, _)| id).collect();
+        for id in stuck {
+            self.on_closed(id, "it did not close in time");
         }
         let due: Vec<_> = self.carriers_due.extract_if(.., |_, at| *at <= now).map(|(address, _)| address).collect();
         for address in due {

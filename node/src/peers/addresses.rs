@@ -91,7 +91,7 @@ impl Exchange {
         let told: Vec<Told> = match ciborium::de::from_reader_with_recursion_limit(frame, 8) {
             Ok(told) => told,
             Err(_) => {
-                self.net.metrics().refused("malformed_addresses");
+                self.net.metrics().refused("malformed_addresses", &self.peer.short());
                 return;
             }
         };

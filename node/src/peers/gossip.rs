@@ -76,3 +76,42 @@ impl Channel {
         Segment::decode(&plain).map_err(|_| Unsealable::Content)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nodespace_protocol::clock::Timestamp;
+    use nodespace_protocol::crypto::Signature;
+    use nodespace_protocol::ids::{DeviceId, LogId, NodeId};
+    use nodespace_protocol::op::OpType;
+    use nodespace_protocol::op::segment::WireOp;
+
+    use super::*;
+
+    /// One operation, fresh, with so many bytes of content.
+    fn segment(payload_bytes: usize) -> Segment {
+        let op = WireOp {
+            node: Some(NodeId::parse("x").unwrap()),
+            kind: OpType::Create,
+            timestamp: Timestamp::from_ms(1),
+            version: 1,
+            parent_version: None,
+            parents: Default::default(),
+            cut: None,
+            encryption: 0,
+            payload: vec![7; payload_bytes].into(),
+            attachment: None,
+        };
+        let log = LogId { device: DeviceId([1; 32]), epoch: 1 };
+        Segment { log, first_seq: 1, previous_prefix: Default::default(), ops: vec![op], signature: Signature([0; 64]) }
+    }
+
+    #[test]
+    fn what_is_above_the_bound_is_not_gossiped() {
+        let channel = Channel { topic: "topic".to_owned(), key: [3; 32] };
+        let beside = segment(GOSSIP_BYTES_MAX).encode().len() - GOSSIP_BYTES_MAX;
+        let largest = segment(GOSSIP_BYTES_MAX - beside);
+        assert_eq!(largest.encode().len(), GOSSIP_BYTES_MAX);
+        assert_eq!(channel.open(&channel.seal(&largest).unwrap()), Ok(largest));
+        assert_eq!(channel.seal(&segment(GOSSIP_BYTES_MAX - beside + 1)), None);
+    }
+}

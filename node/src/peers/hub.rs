@@ -18,7 +18,7 @@ use crate::engine::{Device, Joining, TicketAddresses, Workspace};
 use crate::net::address::{Source, is_loopback};
 use crate::net::admission::{Roll, Standing};
 use crate::net::frames::read_frame;
-use crate::net::{ADDRESSES_PROTOCOL, Multiaddr, NODE_PROTOCOL, NetEvent, NetEvents, NetHandle, SYNC_PROTOCOL, Stream};
+use crate::net::{ADDRESSES_PROTOCOL, Multiaddr, NODE_PROTOCOL, NetEvent, NetEvents, NetHandle, SYNC_PROTOCOL, Stream, Verdict};
 use crate::sync::{DeviceStatus, Target};
 
 /// The largest first frame of a session: a hello is short.
@@ -180,6 +180,10 @@ impl Hub {
     async fn on_told(&mut self, told: Told) {
         let Some(known) = self.workspaces.get_mut(&told.workspace) else { return };
         (known.members, known.topic) = (told.members, told.topic);
+        if known.members.contains(&self.device.id()) {
+            // The join is done: from here on the workspace itself says who belongs.
+            (known.hosts, known.secret) = (BTreeSet::new(), None);
+        }
         self.set_roll().await;
         let topics = self.workspaces.values().filter_map(|known| known.topic.clone()).collect();
         self.net.set_topics(topics).await;
@@ -238,8 +242,13 @@ impl Hub {
             NetEvent::Stream { .. } => {}
             NetEvent::Gossip(message) => {
                 let known = self.workspaces.values().find(|known| known.topic.as_ref() == Some(&message.topic));
-                if let Some(known) = known {
-                    known.inbox.try_send(Input::Gossip(message));
+                let lost = match known {
+                    Some(known) => known.inbox.offer_gossip(message),
+                    None => Some(message),
+                };
+                if let Some(message) = lost {
+                    self.net.metrics().dropped.get_or_create(&[("kind", "gossip")]).inc();
+                    self.net.judge(message, Verdict::Ignore).await;
                 }
             }
         }
@@ -258,6 +267,8 @@ impl Hub {
         let known: Vec<(Workspace, Inbox, Option<[u8; 32]>)> =
             self.workspaces.values().map(|known| (known.workspace.clone(), known.inbox.clone(), known.secret)).collect();
         let net = self.net.clone();
+        // Who is a member of one workspace may speak of another that is not here yet, or not any more.
+        let belongs = matches!(self.connected.get(&device), Some(Standing::Member | Standing::Host));
         tokio::spawn(async move {
             let hello = match tokio::time::timeout(HELLO_TIME, read_frame(&mut stream, HELLO_BYTES_MAX)).await {
                 Ok(Ok(hello)) => hello,
@@ -273,6 +284,9 @@ impl Hub {
                 }
             }
             goodbye(&mut stream).await;
+            if belongs {
+                return net.metrics().refused("unknown_workspace", &device.short());
+            }
             refuse(&net, device, "stranger", "it knows the secret of no workspace that is here").await;
         });
     }
@@ -389,7 +403,7 @@ async fn sleep_until(at: Option<Instant>) {
 }
 
 async fn refuse(net: &NetHandle, device: DeviceId, reason: &'static str, words: &str) {
-    tracing::info!(device = %device.short(), reason, words, "turned away");
+    tracing::debug!(device = %device.short(), reason, words, "turned away");
     net.disconnect(device, reason, true).await;
 }
 

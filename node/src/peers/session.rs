@@ -27,7 +27,7 @@ use nodespace_protocol::session::{ByeCode, Session, SessionError, SessionEvent, 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::budget::{Budget, Overdrawn};
+use super::budget::{Overdrawn, SharedBudget};
 use super::traffic::Bytes;
 use crate::engine::{Clock, Position, Workspace};
 use crate::net::Stream;
@@ -51,6 +51,8 @@ pub(super) enum Order {
     Compare,
     /// Say goodbye and end.
     Close,
+    /// End: the connection is gone.
+    Lost,
 }
 
 /// What a session tells.
@@ -106,6 +108,8 @@ pub(super) struct Parts {
     pub(super) first: Option<Vec<u8>>,
     pub(super) pending: Arc<Mutex<PendingBuffer>>,
     pub(super) bytes: Arc<Bytes>,
+    /// What the peer may say that brings nothing.
+    pub(super) budget: SharedBudget,
     /// Differs from session to session: for jitter.
     pub(super) seed: u64,
 }
@@ -132,8 +136,7 @@ pub(super) fn start(parts: Parts, stream: Stream, listener: impl Listener) -> Se
             clock: parts.clock,
             pending: parts.pending,
             pipes,
-            budget: Budget::new(0),
-            started: Instant::now(),
+            budget: parts.budget,
             jitter_ms: parts.seed % (RELEASE_MS / 2 + 1),
             hold: Hold::None,
             timeout: None,
@@ -165,8 +168,7 @@ struct SessionTask {
     clock: Clock,
     pending: Arc<Mutex<PendingBuffer>>,
     pipes: Pipes,
-    budget: Budget,
-    started: Instant,
+    budget: SharedBudget,
     jitter_ms: u64,
     hold: Hold,
     timeout: Option<Instant>,
@@ -203,6 +205,7 @@ impl SessionTask {
             order = orders.recv() => match order {
                 Some(Order::Compare) => Ok(Step::Compare),
                 Some(Order::Close) | None => Ok(Step::Close),
+                Some(Order::Lost) => Err(End::Lost),
             },
             arrival = self.pipes.arrivals.next() => arrived(arrival),
             changed = news.changed() => match changed {
@@ -258,8 +261,7 @@ impl SessionTask {
         if status.state == SyncState::Ended {
             return Some(End::Closed);
         }
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match (heard && !useful).then(|| self.budget.spend(now_ms)) {
+        match (heard && !useful).then(|| self.budget.spend()) {
             Some(Err(Overdrawn)) => Some(End::Broke("it says too much that brings nothing".to_owned())),
             Some(Ok(())) | None => None,
         }

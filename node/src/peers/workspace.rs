@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use nodespace_protocol::ids::{DeviceId, NodeId, WorkspaceId};
 use nodespace_protocol::replica::PendingBuffer;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::budget::SharedBudget;
 use super::carriers::Carriers;
 use super::gossip::Channel;
 use super::host::Host;
@@ -40,6 +41,8 @@ use waiting::Waiter;
 
 /// Inputs that wait. Sessions wait to be let in; gossip and streams beyond it are dropped.
 const INPUTS_MAX: usize = 1_024;
+/// Gossip messages that are looked at at one time: each waits for the writer, with up to 64 KiB.
+const GOSSIP_AT_ONCE_MAX: usize = 32;
 /// How often the status is published at most, in milliseconds.
 const PUBLISH_MS: u64 = 25;
 
@@ -84,6 +87,14 @@ impl Inbox {
     /// Waits for room. What comes after the end is for nobody.
     pub(super) async fn send(&self, input: Input) {
         self.inputs.send(input).await.ok();
+    }
+
+    /// Hands on gossip, which may be lost. Answers it when there is no room.
+    pub(super) fn offer_gossip(&self, message: GossipMessage) -> Option<GossipMessage> {
+        match self.inputs.try_send(Input::Gossip(message)).map_err(mpsc::error::TrySendError::into_inner) {
+            Err(Input::Gossip(message)) => Some(message),
+            Err(_) | Ok(()) => None,
+        }
     }
 
     /// Answers whether there was room.
@@ -150,6 +161,10 @@ pub(super) struct WorkspaceSync {
     /// Operations of the store up to which own ones have been looked at for gossip.
     gossiped: u32,
     pending: Arc<Mutex<PendingBuffer>>,
+    /// Gossip that is looked at; more at one time is dropped.
+    gossip_slots: Arc<Semaphore>,
+    /// What peers may say that brings nothing, in however many sessions.
+    budgets: BTreeMap<DeviceId, SharedBudget>,
     orchestrator: SyncOrchestrator,
     recovery: SyncRecovery,
     board: StatusBoard,
@@ -181,6 +196,8 @@ pub(super) fn start(setup: Setup) -> Inbox {
         channel: None,
         gossiped: 0,
         pending: Arc::default(),
+        gossip_slots: Arc::new(Semaphore::new(GOSSIP_AT_ONCE_MAX)),
+        budgets: BTreeMap::new(),
         orchestrator: SyncOrchestrator::new(setup.seed, 0).every_ms(setup.options.interval_ms),
         recovery: SyncRecovery::new(setup.seed.rotate_left(32), 0),
         board: StatusBoard::new([0; 32], 0),
@@ -238,6 +255,12 @@ impl WorkspaceSync {
 
     fn id(&self) -> WorkspaceId {
         self.setup.workspace.id()
+    }
+
+    /// The join that is under way: none once this device is a member, when the workspace itself says who belongs. (A relay that has not heard
+    /// of it yet still wants to see the ticket.)
+    fn joining(&self) -> Option<&Join> {
+        self.join.as_ref().filter(|_| !self.facts.members.contains(&self.setup.own))
     }
 
     fn now(&self) -> u64 {
@@ -301,8 +324,9 @@ impl WorkspaceSync {
         }
         self.unpublished = false;
         self.published = now.max(1);
+        self.count_aside();
         if let Some(status) = self.board.poll_change() {
-            self.setup.monitor.set_status(&status);
+            self.setup.monitor.set_status(self.id(), &status);
             self.setup.workspace.publish_sync_status(status);
         }
     }
@@ -320,6 +344,7 @@ impl WorkspaceSync {
     /// Says goodbye to everybody.
     async fn stop(mut self, answer: oneshot::Sender<()>, inputs: &mut mpsc::Receiver<Input>) {
         self.relaying.stop();
+        self.setup.monitor.forget(&self.setup.workspace.id());
         for live in self.sessions.values() {
             live.handle.order(super::session::Order::Close);
         }

@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use nodespace_protocol::compress::{CompressionType, compress};
 use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::ids::{DeviceId, NodeId, OpHash, RelayId, UserId, WorkspaceId, hex, unhex};
 use nodespace_protocol::view::encoding::{self, PACKET_ENCODED_BYTES_MAX, PACKET_LIMITS};
-use nodespace_protocol::view::{CanonicalNode, Checkpoint, Encoding, LoginCredential, SyncPacket, SyncResponse, login};
+use nodespace_protocol::view::{
+    CanonicalNode, Checkpoint, Encoding, Framing, LoginCredential, PacketError, SyncPacket, SyncResponse, login,
+};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,10 +30,16 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const REQUEST_TIME: Duration = Duration::from_secs(60);
 /// The largest JSON answer that is read; a canonical node with a text of 1 MiB comes near.
 const JSON_BYTES_MAX: usize = 4 << 20;
-/// The most attachments that are asked for at once: what a relay takes.
+/// The most attachments that are asked for, or brought, at once: what a relay takes.
 pub(super) const ATTACHMENTS_MAX: usize = 1_024;
 /// A token is drawn anew this long before it ends, so that none ends on the way.
 const TOKEN_MARGIN_MS: u64 = 30_000;
+/// How long a challenge holds (`docs/RELAY-API.md`, 2): when it ends tells what the relay's clock shows.
+const CHALLENGE_LIFE_MS: u64 = 60_000;
+/// The longest that a token is believed to hold.
+const TOKEN_LIFE_MS_MAX: u64 = 3_600_000;
+/// How packets and attachments are written.
+const CBOR: Framing = Framing { encoding: Encoding::Cbor, compression: CompressionType::None };
 
 /// Who speaks to a relay.
 #[derive(Clone)]
@@ -58,6 +67,8 @@ pub(crate) struct RelayApi {
     session: Mutex<Option<Session>>,
     /// Who it is, once a login succeeded.
     relay: OnceLock<RelayId>,
+    /// Before this time no attachments are brought: it did not take them.
+    attachments_due_ms: AtomicU64,
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
 }
@@ -67,7 +78,8 @@ struct Session {
     token: String,
     user: UserId,
     relay: RelayId,
-    expires_at_ms: u64,
+    /// By this device's clock.
+    ends_at_ms: u64,
 }
 
 impl std::fmt::Debug for Session {
@@ -112,6 +124,7 @@ pub(crate) struct DirectoryEntry {
 struct Challenge {
     challenge: String,
     relay_id: RelayId,
+    expires_at_ms: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -137,6 +150,16 @@ struct RefusedBody {
     message: String,
     #[serde(default)]
     retry_after_ms: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+struct AttachmentWish<'a> {
+    hashes: &'a [OpHash],
+}
+
+#[derive(Debug, Deserialize)]
+struct MissingAttachments {
+    missing: Vec<OpHash>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -177,8 +200,16 @@ impl RelayApi {
     /// # Errors
     /// When no HTTP client can be made.
     pub(crate) fn new(url: RelayUrl, identity: Identity) -> Result<Arc<Self>, RelayError> {
-        let (sent_bytes, received_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Arc::new(Self { url, http: client()?, identity, session: Mutex::new(None), relay: OnceLock::new(), sent_bytes, received_bytes }))
+        Ok(Arc::new(Self {
+            url,
+            http: client()?,
+            identity,
+            session: Mutex::new(None),
+            relay: OnceLock::new(),
+            attachments_due_ms: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+        }))
     }
 
     /// Where it is.
@@ -200,11 +231,22 @@ impl RelayApi {
     /// Logs in unless that was done. Answers who it is and whose this device is to it. `known` is whom this device takes it for; the login
     /// is signed for that one, so that nobody else can use it.
     pub(super) async fn log_in(&self, known: Option<RelayId>, now_ms: u64) -> Result<(RelayId, UserId), RelayError> {
+        self.log_in_by(&self.identity.credential, known, now_ms).await
+    }
+
+    /// The same, by whose the device is: a relay without the workspace knows of no invites, and takes it from whoever shows that.
+    pub(super) async fn log_in_to_bring(&self, known: Option<RelayId>, now_ms: u64) -> Result<(RelayId, UserId), RelayError> {
+        let (LoginCredential::Join { certificate, .. } | LoginCredential::Device { certificate }) = &self.identity.credential;
+        let credential = LoginCredential::Device { certificate: certificate.clone() };
+        self.log_in_by(&credential, known, now_ms).await
+    }
+
+    async fn log_in_by(&self, credential: &LoginCredential, known: Option<RelayId>, now_ms: u64) -> Result<(RelayId, UserId), RelayError> {
         let mut session = self.session.lock().await;
-        if let Some(session) = session.as_ref().filter(|session| session.expires_at_ms > now_ms + TOKEN_MARGIN_MS) {
+        if let Some(session) = session.as_ref().filter(|session| session.ends_at_ms > now_ms + TOKEN_MARGIN_MS) {
             return Ok((session.relay, session.user));
         }
-        let fresh = self.draw(known).await?;
+        let fresh = self.draw(credential, known, now_ms).await?;
         let (relay, user) = (fresh.relay, fresh.user);
         *session = Some(fresh);
         self.relay.get_or_init(|| relay);
@@ -217,8 +259,8 @@ impl RelayApi {
         self.log_in(Some(known), now_ms).await.map(drop)
     }
 
-    async fn draw(&self, known: Option<RelayId>) -> Result<Session, RelayError> {
-        let Identity { key, workspace, credential } = &self.identity;
+    async fn draw(&self, credential: &LoginCredential, known: Option<RelayId>, now_ms: u64) -> Result<Session, RelayError> {
+        let Identity { key, workspace, .. } = &self.identity;
         let request = json!({ "device_id": key.device(), "workspace_id": workspace });
         let drawn: Challenge = self.post_json(&["v1", "challenge"], &request).await?;
         let relay = known.unwrap_or(drawn.relay_id);
@@ -229,7 +271,9 @@ impl RelayApi {
         let signature = login::answer(key, &relay, workspace, &challenge);
         let request = json!({ "challenge": drawn.challenge, "signature": hex(&signature.0), "credential": credential });
         let granted: Granted = self.post_json(&["v1", "token"], &request).await?;
-        Ok(Session { token: granted.token, user: granted.user_id, relay, expires_at_ms: granted.expires_at_ms })
+        // Counted from before it was asked for, by the clock that it will be compared with.
+        let ends_at_ms = now_ms.saturating_add(token_life_ms(drawn.expires_at_ms, granted.expires_at_ms));
+        Ok(Session { token: granted.token, user: granted.user_id, relay, ends_at_ms })
     }
 
     /// The token of the login, for a WebSocket.
@@ -244,7 +288,7 @@ impl RelayApi {
 
     /// Sends a packet.
     pub(super) async fn sync(&self, packet: &SyncPacket) -> Result<SyncResponse, RelayError> {
-        let bytes = packet.to_bytes(Encoding::Cbor)?;
+        let bytes = written(packet)?;
         let mut url = self.url.join(&["v1", "sync"]);
         url.set_query(Some("views=false"));
         let request = self.http.post(url).header(header::ACCEPT_ENCODING, "zstd").header(header::CONTENT_TYPE, "application/cbor");
@@ -293,7 +337,8 @@ impl RelayApi {
         let mut found = BTreeMap::new();
         let mut left = wanted.to_vec();
         while !left.is_empty() {
-            let body = json!({ "hashes": left }).to_string().into_bytes();
+            // As JSON so many hashes would be more than a relay takes of a question.
+            let body = encoding::encode(&AttachmentWish { hashes: &left }, CBOR)?;
             let request = self.http.post(self.of_workspace(&["attachments", "fetch"]));
             let response = self.send_as_member(self.counted(request, body)).await?;
             let bytes = self.body(response, PACKET_ENCODED_BYTES_MAX).await?;
@@ -306,6 +351,36 @@ impl RelayApi {
             }
         }
         Ok(found)
+    }
+
+    /// Which of these attachments, at most [`ATTACHMENTS_MAX`], are named by operations that it holds and are not there. `None` when it is
+    /// too old to be asked.
+    pub(super) async fn missing_attachments(&self, asked: &[OpHash]) -> Result<Option<Vec<OpHash>>, RelayError> {
+        let body = encoding::encode(&AttachmentWish { hashes: asked }, CBOR)?;
+        let request = self.http.post(self.of_workspace(&["attachments", "missing"]));
+        match self.send_as_member(self.counted(request, body)).await {
+            Ok(response) => Ok(Some(self.json::<MissingAttachments>(response).await?.missing)),
+            Err(RelayError::Refused(refusal)) if matches!(refusal.code.as_str(), "no_such_path" | "no_such_method") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Brings attachments, at most [`ATTACHMENTS_MAX`] and what fits into a body.
+    pub(super) async fn upload_attachments(&self, attachments: Vec<(OpHash, Vec<u8>)>) -> Result<(), RelayError> {
+        let attachments = attachments.into_iter().map(|(hash, bytes)| AttachmentEntry { hash, bytes }).collect();
+        let body = encoding::encode(&AttachmentBatch { attachments, left: Vec::new() }, CBOR)?;
+        let request = self.http.post(self.of_workspace(&["attachments"])).header(header::CONTENT_TYPE, "application/cbor");
+        self.send_as_member(self.counted(request, body)).await.map(drop)
+    }
+
+    /// Whether attachments may be brought now: not when it refused them a moment ago.
+    pub(super) fn takes_attachments(&self, now_ms: u64) -> bool {
+        self.attachments_due_ms.load(Ordering::Relaxed) <= now_ms
+    }
+
+    /// Brings none before then.
+    pub(super) fn put_attachments_off(&self, until_ms: u64) {
+        self.attachments_due_ms.store(until_ms, Ordering::Relaxed);
     }
 
     fn of_workspace(&self, path: &[&str]) -> reqwest::Url {
@@ -396,10 +471,62 @@ impl RelayApi {
     }
 }
 
+/// How long a token holds, whatever the relay's clock shows: both times are by that clock.
+fn token_life_ms(challenge_ends_ms: u64, token_ends_ms: u64) -> u64 {
+    let drawn_ms = challenge_ends_ms.saturating_sub(CHALLENGE_LIFE_MS);
+    token_ends_ms.saturating_sub(drawn_ms).min(TOKEN_LIFE_MS_MAX)
+}
+
+/// A packet as it travels. One that shrinks so well that a relay would take it for a trap goes as it is.
+fn written(packet: &SyncPacket) -> Result<Vec<u8>, PacketError> {
+    let plain = encoding::encode(packet, CBOR)?;
+    if packet.compression == CompressionType::None {
+        return Ok(plain);
+    }
+    let compressed = compress(&plain, packet.compression)?;
+    let is_suspicious = plain.len() > PACKET_LIMITS.decoded_max_of(compressed.len());
+    Ok(if is_suspicious && plain.len() <= PACKET_ENCODED_BYTES_MAX { plain } else { compressed })
+}
+
 /// Work that would hold up other tasks.
 pub(super) async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T, RelayError> + Send + 'static) -> Result<T, RelayError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(RelayError::NotUnderstood(format!("reading it failed: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nodespace_protocol::clock::Timestamp;
+    use nodespace_protocol::view::{Cursor, PacketSegment, Sender};
+
+    use super::*;
+
+    #[test]
+    fn a_token_holds_as_long_whatever_the_clocks_show() {
+        const QUARTER_MS: u64 = 900_000;
+        // The relay's clock is not looked at: only the time between its two answers.
+        for relay_ms in [CHALLENGE_LIFE_MS, 1_700_000_000_000, u64::MAX / 2] {
+            assert_eq!(token_life_ms(relay_ms + CHALLENGE_LIFE_MS, relay_ms + QUARTER_MS), QUARTER_MS);
+        }
+        assert_eq!(token_life_ms(u64::MAX, 5), 0, "one that has ended is drawn anew");
+        assert_eq!(token_life_ms(0, u64::MAX), TOKEN_LIFE_MS_MAX);
+    }
+
+    #[test]
+    fn what_shrinks_suspiciously_well_goes_as_it_is() {
+        let sender = Sender { workspace: WorkspaceId([1; 32]), user: UserId([2; 32]), device: DeviceId([3; 32]) };
+        let packet = |bytes: Vec<u8>| {
+            let mut packet = SyncPacket::pull(sender, Cursor::default(), Timestamp::from_ms(1));
+            packet.segments = vec![PacketSegment { previous: None, bytes }];
+            packet.compression = CompressionType::Zstd;
+            packet
+        };
+        for bytes in [vec![b'a'; 1 << 20], (0..1_u32 << 16).flat_map(u32::to_le_bytes).collect()] {
+            let packet = packet(bytes);
+            let written = written(&packet).unwrap();
+            assert_eq!(SyncPacket::from_bytes(&written, PACKET_LIMITS).unwrap().0, packet, "a relay takes it");
+        }
     }
 }

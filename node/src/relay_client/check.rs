@@ -16,7 +16,8 @@ use crate::model::{RelayCheck, ServiceError};
 /// A clock that is further off than this, in milliseconds, is worth a word.
 const CLOCK_OFF_MS: u64 = 30_000;
 
-/// Looks at a relay. An alarm is lifted when the relay stands by its word again, and raised when it does not.
+/// Looks at a relay. An alarm is lifted when the relay stands by its word again, and raised when it does not. What it refused is offered
+/// to it again.
 ///
 /// # Errors
 /// When the store fails; what the relay does wrong is a finding.
@@ -25,17 +26,21 @@ pub(crate) async fn check(workspace: &Workspace, api: Arc<RelayApi>, clock: Cloc
     let load = url.clone();
     let mut memory = workspace.read(move |replica| RelayMemory::load(replica, &load)).await??;
     let mut found = RelayCheck { url: url.to_string(), ..RelayCheck::default() };
-    let before = memory.alarm.clone();
+    let before = memory.clone();
     let looked = look(&api, clock, &mut memory, &mut found).await;
     if let Err(error) = &looked {
         let causes = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
         found.findings.push(format!("{error}{causes}"));
     }
-    if memory.alarm != before {
-        if before.is_some() && memory.alarm.is_none() {
-            // Its log is read again from the beginning, and has to meet what it signed.
-            memory.rebuild();
-        }
+    if before.alarm.is_some() && memory.alarm.is_none() {
+        // Its log is read again from the beginning, and has to meet what it signed.
+        memory.rebuild();
+    }
+    if looked.is_ok() {
+        // Somebody has looked: what it did not take is offered once more.
+        memory.forget_refused();
+    }
+    if memory != before {
         let kept = memory.clone();
         let save = move |replica: &DeviceReplica| -> Result<(), StoreError> { kept.save(replica, &url) };
         workspace.read(save).await??;
@@ -57,8 +62,8 @@ async fn look(api: &RelayApi, clock: Clock, memory: &mut RelayMemory, found: &mu
     found.findings.push("it knows this device".to_owned());
     let standing = match api.workspace().await {
         Ok(standing) => standing,
-        Err(RelayError::Refused(refusal)) if refusal.code == "unknown_workspace" => {
-            found.findings.push("it does not hold the workspace yet: the next sync brings it".to_owned());
+        Err(error) if error.is_unknown_workspace() => {
+            found.findings.push(without_workspace(memory, info.epoch));
             return Ok(());
         }
         Err(error) => return Err(error),
@@ -84,6 +89,22 @@ async fn look(api: &RelayApi, clock: Clock, memory: &mut RelayMemory, found: &mu
     Ok(())
 }
 
+/// It does not hold the workspace. In another epoch than it signed something in it may have lost it.
+fn without_workspace(memory: &mut RelayMemory, epoch: u64) -> String {
+    let Some(kept) = memory.checkpoint.as_ref().filter(|kept| kept.version > 0) else {
+        return "it does not hold the workspace yet: the next sync brings it".to_owned();
+    };
+    if kept.epoch == epoch {
+        return format!(
+            "it does not hold the workspace any more, though it signed version {} of it in this epoch: \
+             let whoever runs it begin a new one (`nodespace-relay admin new-epoch`), then a sync brings it again",
+            kept.version
+        );
+    }
+    memory.alarm = None;
+    format!("it lost the workspace since epoch {}: the next sync brings it again", kept.epoch)
+}
+
 /// Whether the relay signs for the same version what it signed before.
 async fn stands_by(api: &RelayApi, relay: &RelayId, kept: &Checkpoint) -> Result<Option<Alarm>, RelayError> {
     let alarm = |kind, now| Some(Alarm { kind, before: Some(kept.clone()), now, followed: kept.version });
@@ -99,4 +120,27 @@ async fn stands_by(api: &RelayApi, relay: &RelayId, kept: &Checkpoint) -> Result
     };
     now.verify(relay).map_err(|_| RelayError::NotFollowed(super::follower::FollowError::Signature))?;
     Ok(if now == *kept { None } else { alarm(AlarmKind::Forked, Some(now)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use nodespace_protocol::crypto::KeyPair;
+    use nodespace_protocol::ids::WorkspaceId;
+    use nodespace_protocol::view::{Cursor, RunningHash};
+
+    use super::*;
+
+    #[test]
+    fn a_relay_may_have_lost_the_workspace_in_another_epoch_only() {
+        let mut memory = RelayMemory::default();
+        assert!(without_workspace(&mut memory, 7).contains("does not hold the workspace yet"));
+        let key = KeyPair::from_seed(&[1; 32]);
+        let kept = Checkpoint::sign(&key, WorkspaceId([4; 32]), Cursor { epoch: 7, version: 3 }, RunningHash([5; 32]));
+        memory.alarm = Some(Alarm { kind: AlarmKind::RolledBack, before: Some(kept.clone()), now: None, followed: 3 });
+        memory.checkpoint = Some(kept);
+        assert!(without_workspace(&mut memory, 7).contains("admin new-epoch"));
+        assert!(memory.alarm.is_some());
+        assert!(without_workspace(&mut memory, 8).contains("lost the workspace since epoch 7"));
+        assert!(memory.alarm.is_none(), "the next sync brings it");
+    }
 }

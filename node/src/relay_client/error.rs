@@ -131,6 +131,7 @@ impl RelayError {
             | Self::NotFollowed(_)
             | Self::RefusedHere { .. } => SyncFailure::ProtocolBroken,
             Self::LeftOut { code, .. } if code == "not_authorised" => SyncFailure::TurnedAway,
+            Self::LeftOut { code, .. } if code == "quota_exceeded" => SyncFailure::RateLimited { retry_after_ms: BUSY_MS },
             Self::LeftOut { .. } => SyncFailure::ProtocolBroken,
             Self::Stale => SyncFailure::VersionMismatch,
             Self::Alarm(_) | Self::AnotherRelay { .. } => SyncFailure::RelayNotTrusted,
@@ -141,6 +142,11 @@ impl RelayError {
     /// Whether another relay may do better.
     pub fn is_of_this_relay(&self) -> bool {
         !matches!(self, Self::Store(_))
+    }
+
+    /// Whether it says that it does not hold the workspace.
+    pub(super) fn is_unknown_workspace(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.is_unknown_workspace())
     }
 
     /// Whether a newcomer who is told this waits in vain: the relay knows the workspace, and says no.
@@ -161,7 +167,7 @@ impl RelayRefusal {
             // A token or challenge that ended on the way: the next attempt draws another.
             (401, code) if code != "bad_answer" => SyncFailure::Unreachable,
             (401 | 403, _) => SyncFailure::TurnedAway,
-            // Who brings it has not come yet.
+            // Who brings it has not come yet; a member brings it itself.
             (404, "unknown_workspace") => wait(BUSY_MS),
             (408, _) => SyncFailure::Unreachable,
             (429 | 500..=599, _) => wait(BUSY_MS),
@@ -174,6 +180,16 @@ impl RelayRefusal {
         matches!(self.status, 413 | 422)
             || matches!(self.code.as_str(), "not_authorised" | "bad_chain" | "bad_clock" | "no_membership_named" | "join_first")
             || matches!(self.code.as_str(), "unreadable_workspace_operation" | "unauthorized_operation" | "quota_exceeded")
+    }
+
+    /// Whether one log may be to blame for what it says of a whole packet: then the others are worth sending by themselves.
+    pub(super) fn may_be_of_one_log(&self) -> bool {
+        self.is_of_the_push() && !matches!(self.code.as_str(), "quota_exceeded" | "join_first" | "unauthorized_operation")
+    }
+
+    /// Whether it says that the workspace is not there.
+    pub(super) fn is_unknown_workspace(&self) -> bool {
+        self.code == "unknown_workspace"
     }
 }
 
@@ -202,6 +218,20 @@ mod tests {
         ];
         for (refusal, failure) in cases {
             assert_eq!(refusal.failure(), failure, "{refusal}");
+        }
+        let left_out = |code: &str| RelayError::LeftOut { code: code.to_owned(), message: String::new() }.failure();
+        assert_eq!(left_out("not_authorised"), SyncFailure::TurnedAway);
+        assert_eq!(left_out("quota_exceeded"), SyncFailure::RateLimited { retry_after_ms: BUSY_MS }, "somebody may make room");
+        assert_eq!(left_out("bad_clock"), SyncFailure::ProtocolBroken);
+    }
+
+    #[test]
+    fn what_is_wrong_with_one_log_is_told_from_what_is_wrong_with_all() {
+        for (status, code) in [(422, "malicious_content"), (422, "bad_signature"), (413, "segment_too_large"), (403, "bad_clock")] {
+            assert!(refusal(status, code, None).may_be_of_one_log(), "{code}");
+        }
+        for (status, code) in [(507, "quota_exceeded"), (403, "join_first"), (404, "unknown_workspace"), (503, "too_slow")] {
+            assert!(!refusal(status, code, None).may_be_of_one_log(), "{code}");
         }
     }
 

@@ -3,6 +3,11 @@
 //! What comes is durable here before the cursor is; what goes counts as there when the relay names it. So a cut at any moment costs
 //! repetition and nothing else. "All is there" is said of the digest over what is held here at a moment when the relay had acknowledged or
 //! given each of these operations, and had given everything it has (invariant I8).
+//!
+//! A relay that does not hold the workspace, though this device followed it there, has lost it: it is brought again, from the operation
+//! that founds it on. What the relay signed is remembered all the same, so one that begins another log within its epoch is caught.
+
+mod attachments;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -18,7 +23,7 @@ use nodespace_protocol::view::{Cursor, PushedRun, Sender, SyncPacket, SyncRespon
 use super::api::{ATTACHMENTS_MAX, RelayApi, in_thread};
 use super::error::{RelayError, RelayRefusal};
 use super::memory::RelayMemory;
-use super::plan::Plan;
+use super::plan::{Picking, Plan};
 use crate::engine::{Clock, DeviceReplica, Workspace};
 use crate::model::ServiceError;
 use crate::sync::SyncCounts;
@@ -84,11 +89,13 @@ struct Attempt<'a, P> {
     user: UserId,
     memory: RelayMemory,
     counts: SyncCounts,
-    /// Logs of which the relay does not take more.
-    aside: BTreeSet<LogId>,
-    /// Why, for the first of them.
+    /// Which logs are sent, and in what company.
+    picking: Picking,
+    /// Why the relay does not take the first of those that are set aside.
     problem: Option<RelayError>,
     pending: PendingBuffer,
+    /// Whether the workspace is being brought to a relay that had lost it: that is done once.
+    brought_again: bool,
 }
 
 impl<P: Fn(SyncCounts) + Send + Sync> Exchange<P> {
@@ -97,23 +104,28 @@ impl<P: Fn(SyncCounts) + Send + Sync> Exchange<P> {
     /// # Errors
     /// See [`RelayError`]; what was stored here or there by then stays.
     pub(crate) async fn run(&self) -> Result<Exchanged, RelayError> {
-        let url = self.api.url().clone();
-        let mut memory = self.workspace.read(move |replica| RelayMemory::load(replica, &url)).await?.map_err(ServiceError::from)?;
+        let (url, own) = (self.api.url().clone(), self.own);
+        let load = move |replica: &DeviceReplica| -> Result<_, StoreError> {
+            Ok((RelayMemory::load(replica, &url)?, replica.membership().role(&own).is_some()))
+        };
+        let (mut memory, is_member) = self.workspace.read(load).await?.map_err(ServiceError::from)?;
         if let Some(alarm) = &memory.alarm {
             return Err(RelayError::Alarm(Box::new(alarm.clone())));
         }
-        let (relay, user) = self.api.log_in(memory.relay, self.clock.now_ms()).await?;
+        let (relay, user) = self.log_in(memory.relay, is_member).await?;
         memory.relay = Some(relay);
         let before = self.api.traffic();
+        let (aside, alone) = memory.refused_logs(self.clock.now_ms());
         let mut attempt = Attempt {
             exchange: self,
             relay,
             user,
             memory,
             counts: SyncCounts::default(),
-            aside: BTreeSet::new(),
+            picking: Picking { aside, alone, ..Picking::default() },
             problem: None,
             pending: PendingBuffer::default(),
+            brought_again: false,
         };
         let outcome = attempt.run().await;
         if let Err(RelayError::Alarm(alarm)) = &outcome {
@@ -125,6 +137,14 @@ impl<P: Fn(SyncCounts) + Send + Sync> Exchange<P> {
             ..done
         })
     }
+
+    /// Logs in unless that was done. By an invite that is possible only where the workspace is.
+    async fn log_in(&self, known: Option<RelayId>, is_member: bool) -> Result<(RelayId, UserId), RelayError> {
+        match self.api.log_in(known, self.clock.now_ms()).await {
+            Err(error) if is_member && error.is_unknown_workspace() => self.api.log_in_to_bring(known, self.clock.now_ms()).await,
+            outcome => outcome,
+        }
+    }
 }
 
 impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
@@ -132,10 +152,10 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         let mut look = self.look().await?;
         let mut idle = 0;
         loop {
-            let before = (self.counts.changes(), self.memory.cursor, self.aside.len());
+            let before = (self.counts.changes(), self.memory.cursor, self.picking.clone());
             let sends = !look.plan.is_empty() && look.is_member;
             let answer = self.ask(&look, sends).await?;
-            // A push that was refused as a whole is followed by a pull.
+            // A push that was refused as a whole is followed by another.
             let more = answer.as_ref().is_none_or(|answer| answer.more);
             if let Some(answer) = answer {
                 self.take(&look.plan, answer).await?;
@@ -146,20 +166,20 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             if !more && !has_more_to_send {
                 return self.finish(look).await;
             }
-            let is_idle = (self.counts.changes(), self.memory.cursor, self.aside.len()) == before;
+            let is_idle = (self.counts.changes(), self.memory.cursor, &self.picking) == (before.0, before.1, &before.2);
             idle = if is_idle { idle + 1 } else { 0 };
             if idle >= IDLE_ROUNDS_MAX {
-                return Err(RelayError::Stale);
+                return Err(self.why_not(&look.plan).unwrap_or(RelayError::Stale));
             }
         }
     }
 
     /// Looks what the relay lacks now.
     async fn look(&self) -> Result<Look, RelayError> {
-        let (held, aside, own) = (self.memory.held(), self.aside.clone(), self.exchange.own);
+        let (held, picking, own) = (self.memory.held(), self.picking.clone(), self.exchange.own);
         let look = move |replica: &DeviceReplica| -> Result<Look, StoreError> {
             Ok(Look {
-                plan: Plan::next(replica, &held, &aside)?,
+                plan: Plan::next(replica, &held, &picking)?,
                 digest: replica.frontier_digest(),
                 ops: replica.durable_ops(),
                 is_member: replica.membership().role(&own).is_some(),
@@ -168,17 +188,11 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         Ok(self.exchange.workspace.read(look).await?.map_err(ServiceError::from)?)
     }
 
-    /// Sends a packet. `None` when what it brought was refused as a whole: then the next one goes without.
+    /// Sends a packet. `None` when nothing of it was taken and another one is to be sent.
     async fn ask(&mut self, look: &Look, sends: bool) -> Result<Option<SyncResponse>, RelayError> {
-        let sender = Sender { workspace: self.exchange.workspace.id(), user: self.user, device: self.exchange.own };
-        let mut packet = SyncPacket::pull(sender, self.memory.cursor, self.exchange.clock.now());
-        if sends {
-            packet.segments.clone_from(&look.plan.segments);
-            packet.vector_checksums.clone_from(&look.plan.checksums);
-            packet.compression = nodespace_protocol::compress::CompressionType::for_operations(look.plan.operations.iter().sum());
-        }
+        let packet = self.packet(look, sends);
         // Long attempts outlive a token.
-        self.exchange.api.log_in(Some(self.relay), self.exchange.clock.now_ms()).await?;
+        self.exchange.log_in(Some(self.relay), look.is_member).await?;
         match self.exchange.api.sync(&packet).await {
             Ok(answer) => Ok(Some(answer)),
             Err(RelayError::Refused(refusal)) if refusal.code == "cursor_ahead" => {
@@ -186,18 +200,69 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
                 let now = self.exchange.api.checkpoint(None).await.ok();
                 Err(RelayError::Alarm(Box::new(self.memory.followed().rolled_back(now))))
             }
+            Err(RelayError::Refused(refusal)) if refusal.is_unknown_workspace() && look.is_member && !self.brought_again => {
+                self.bring_again().await?;
+                Ok(None)
+            }
             Err(RelayError::Refused(refusal)) if sends && refusal.is_of_the_push() => {
-                self.set_aside(look.plan.reached.iter().map(|(log, _)| *log).collect(), refusal);
+                self.refused(&look.plan, refusal).await?;
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    fn set_aside(&mut self, logs: Vec<LogId>, refusal: RelayRefusal) {
-        tracing::warn!(relay = %self.exchange.api.url(), %refusal, "the relay does not take some operations");
-        self.aside.extend(logs);
+    fn packet(&self, look: &Look, sends: bool) -> SyncPacket {
+        let sender = Sender { workspace: self.exchange.workspace.id(), user: self.user, device: self.exchange.own };
+        let mut packet = SyncPacket::pull(sender, self.memory.cursor, self.exchange.clock.now());
+        if sends {
+            packet.segments.clone_from(&look.plan.segments);
+            packet.vector_checksums.clone_from(&look.plan.checksums);
+            packet.compression = nodespace_protocol::compress::CompressionType::for_operations(look.plan.operations.iter().sum());
+            if look.plan.unsound > 0 {
+                let relay = self.exchange.api.url();
+                tracing::warn!(%relay, count = look.plan.unsound, "attachments that are not what their operations announce are not sent");
+            }
+        }
+        packet
+    }
+
+    /// The relay has lost the workspace: what it was known to hold is forgotten, and offered from the beginning.
+    async fn bring_again(&mut self) -> Result<(), RelayError> {
+        let (relay, workspace) = (self.exchange.api.url(), self.exchange.workspace.id().short());
+        let had_it = self.memory.is_of_a_log();
+        tracing::warn!(%relay, %workspace, had_it, "the relay does not hold the workspace: it is brought to it, from the beginning");
+        self.brought_again = true;
+        // A token that was drawn by being a member there is of no use now.
+        self.exchange.api.log_out().await;
+        // What it signed stays: within an epoch it must not sign anything else.
+        self.memory.rebuild();
+        (self.picking, self.problem, self.pending) = (Picking::default(), None, PendingBuffer::default());
+        self.save(Vec::new()).await
+    }
+
+    /// A packet was refused as a whole. Where that may be because of one log it is found out which.
+    async fn refused(&mut self, plan: &Plan, refusal: RelayRefusal) -> Result<(), RelayError> {
+        let (relay, logs) = (self.exchange.api.url(), plan.logs());
+        if !refusal.may_be_of_one_log() {
+            tracing::warn!(%relay, %refusal, "the relay does not take some operations");
+            self.picking.aside.extend(logs);
+            self.problem.get_or_insert(RelayError::Refused(refusal));
+            return Ok(());
+        }
+        let Some(log) = self.picking.part(plan) else {
+            tracing::info!(%relay, %refusal, logs = logs.len(), "the relay refuses a packet; its parts are sent by themselves");
+            return Ok(());
+        };
+        tracing::warn!(%relay, %log, %refusal, "the relay does not take this log any further; the others are synced without it");
+        self.memory.note_refused(log, &refusal, self.exchange.clock.now_ms());
         self.problem.get_or_insert(RelayError::Refused(refusal));
+        self.save(Vec::new()).await
+    }
+
+    /// Why not all there is can be sent, if it cannot.
+    fn why_not(&mut self, plan: &Plan) -> Option<RelayError> {
+        self.problem.take().or_else(|| self.memory.refusal_of(&plan.kept_back))
     }
 
     /// Takes an answer: checks it, stores what it brings, then where it leads.
@@ -247,10 +312,17 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
                 held.push((*log, *head));
             }
         }
-        for left in answer.left_out.iter().filter(|left| !left.waits) {
+        if !held.is_empty() {
+            self.picking.late.clear();
+        }
+        for left in &answer.left_out {
             let Some((log, _)) = usize::try_from(left.segment).ok().and_then(|segment| plan.reached.get(segment)) else { continue };
+            if left.waits {
+                self.picking.late.insert(*log);
+                continue;
+            }
             tracing::warn!(relay = %self.exchange.api.url(), log = %log, code = left.code, "the relay does not take some operations");
-            self.aside.insert(*log);
+            self.picking.aside.insert(*log);
             self.problem.get_or_insert(RelayError::LeftOut { code: left.code.clone(), message: left.message.clone() });
         }
         held
@@ -331,13 +403,15 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
 
     /// Neither side has anything for the other.
     async fn finish(&mut self, look: Look) -> Result<Exchanged, RelayError> {
-        if let Some(problem) = self.problem.take() {
+        if let Some(problem) = self.why_not(&look.plan) {
             return Err(problem);
         }
         if look.is_member {
+            self.memory.forget_refused();
             self.memory.stored_through = look.ops;
             self.memory.confirmed_ms = Some(self.exchange.clock.now_ms());
             self.save(Vec::new()).await?;
+            self.bring_attachments_up(look.ops).await?;
         }
         let digest = look.is_member.then_some(look.digest);
         Ok(Exchanged { counts: self.counts, digest, stored_through: look.ops, cursor: self.memory.cursor })

@@ -1,6 +1,6 @@
 //! What is remembered of a relay, for one workspace: in the workspace's local settings, outside every backup.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nodespace_protocol::ids::{LogId, RelayId, hex};
 use nodespace_protocol::log::Head;
@@ -8,12 +8,25 @@ use nodespace_protocol::store::StoreError;
 use nodespace_protocol::view::{Checkpoint, Cursor, RunningHash};
 use serde::{Deserialize, Serialize};
 
+use super::error::{RelayError, RelayRefusal};
 use super::follower::{Alarm, Followed};
 use super::url::RelayUrl;
 use crate::engine::DeviceReplica;
 
 /// The most ends of one log that are remembered. Of a log that was forked more often some are sent again, and stored once.
 const HEADS_MAX: usize = 64;
+
+/// For how long a log that the relay refused is not offered again, in milliseconds.
+const REFUSED_MS: u64 = 3_600_000;
+
+/// The most refused logs that are remembered; others are offered, and refused, again.
+const REFUSED_MAX: usize = 64;
+
+/// The most characters of a relay's reason that are kept.
+const REASON_CHARACTERS_MAX: usize = 300;
+
+/// How often the relay is asked about all attachments, in milliseconds: its storage may have lost some.
+const ATTACHMENTS_MS: u64 = 24 * 3_600_000;
 
 /// How deep what is kept may nest; it nests less.
 const DEPTH_MAX: usize = 16;
@@ -37,6 +50,25 @@ pub(crate) struct RelayMemory {
     pub(crate) alarm: Option<Alarm>,
     /// When all that is here was last confirmed, in Unix milliseconds.
     pub(crate) confirmed_ms: Option<u64>,
+    /// Logs that it does not take more of.
+    #[serde(default)]
+    refused: Vec<RefusedLog>,
+    /// Of the operations of this store, in order of arrival, it was asked about the attachments of so many, and given what it lacked.
+    #[serde(default)]
+    pub(super) attachments_through: u32,
+    /// When that was begun, in Unix milliseconds; 0 = never.
+    #[serde(default)]
+    attachments_since_ms: u64,
+}
+
+/// A log that a relay does not take more of, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct RefusedLog {
+    log: LogId,
+    code: String,
+    message: String,
+    /// When it said so, in Unix milliseconds.
+    at_ms: u64,
 }
 
 impl RelayMemory {
@@ -93,9 +125,52 @@ impl RelayMemory {
         self.forget_held();
     }
 
+    /// Whether anything is remembered that a relay without the workspace cannot have.
+    pub(super) fn is_of_a_log(&self) -> bool {
+        self.cursor.version > 0 || !self.held.is_empty()
+    }
+
     fn forget_held(&mut self) {
         self.held.clear();
         self.stored_through = 0;
+        self.forget_refused();
+        (self.attachments_through, self.attachments_since_ms) = (0, 0);
+    }
+
+    /// It refused to take more of a log: what was put together for it, and nothing else, is to blame.
+    pub(super) fn note_refused(&mut self, log: LogId, refusal: &RelayRefusal, now_ms: u64) {
+        self.refused.retain(|refused| refused.log != log);
+        let surplus = (self.refused.len() + 1).saturating_sub(REFUSED_MAX);
+        self.refused.drain(..surplus);
+        let message = refusal.message.chars().take(REASON_CHARACTERS_MAX).collect();
+        self.refused.push(RefusedLog { log, code: refusal.code.clone(), message, at_ms: now_ms });
+    }
+
+    /// Logs that it refused: those it is not offered now, and those it is offered once more, by themselves.
+    pub(super) fn refused_logs(&self, now_ms: u64) -> (BTreeSet<LogId>, BTreeSet<LogId>) {
+        let is_recent = |refused: &&RefusedLog| refused.at_ms.abs_diff(now_ms) < REFUSED_MS;
+        let (recent, old): (Vec<_>, Vec<_>) = self.refused.iter().partition(is_recent);
+        let logs = |refused: Vec<&RefusedLog>| refused.into_iter().map(|refused| refused.log).collect();
+        (logs(recent), logs(old))
+    }
+
+    /// Why it does not take one of these logs, if it said so.
+    pub(super) fn refusal_of(&self, logs: &BTreeSet<LogId>) -> Option<RelayError> {
+        let refused = self.refused.iter().find(|refused| logs.contains(&refused.log))?;
+        Some(RelayError::LeftOut { code: refused.code.clone(), message: refused.message.clone() })
+    }
+
+    /// Everything that it refused is offered again.
+    pub(super) fn forget_refused(&mut self) {
+        self.refused.clear();
+    }
+
+    /// Goes on asking about attachments; from the beginning when `ops` operations have been asked about and that was long ago.
+    pub(super) fn begin_attachments(&mut self, ops: u32, now_ms: u64) {
+        let is_due = self.attachments_through >= ops && self.attachments_since_ms.abs_diff(now_ms) >= ATTACHMENTS_MS;
+        if is_due || self.attachments_since_ms == 0 {
+            (self.attachments_through, self.attachments_since_ms) = (0, now_ms);
+        }
     }
 
     /// The ends of each log that it holds.
@@ -164,6 +239,9 @@ mod tests {
             stored_through: 12,
             alarm: Some(alarm),
             confirmed_ms: Some(1),
+            refused: vec![RefusedLog { log, code: "malicious_content".into(), message: "no embedding".into(), at_ms: 5_000_000 }],
+            attachments_through: 11,
+            attachments_since_ms: 4,
         }
     }
 
@@ -191,7 +269,54 @@ mod tests {
         memory.rebuild();
         for memory in [memory, restored] {
             assert_eq!((memory.held().len(), memory.stored_through, memory.cursor.version), (0, 0, 0));
+            assert_eq!((memory.attachments_through, memory.refused.len()), (0, 0), "all of it is offered again");
+            assert!(!memory.is_of_a_log() && known().is_of_a_log());
             assert_eq!(memory.checkpoint, known().checkpoint);
         }
+    }
+
+    #[test]
+    fn what_a_program_before_this_one_kept_is_read() {
+        let kept: ciborium::Value = ciborium::de::from_reader(write(&known()).as_slice()).unwrap();
+        let ciborium::Value::Map(mut fields) = kept else { panic!("{kept:?}") };
+        let new = ["refused", "attachments_through", "attachments_since_ms"].map(ciborium::Value::from);
+        fields.retain(|(name, _)| !new.contains(name));
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&ciborium::Value::Map(fields), &mut bytes).unwrap();
+        let expected = RelayMemory { refused: Vec::new(), attachments_through: 0, attachments_since_ms: 0, ..known() };
+        assert_eq!(read(&bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_refused_log_rests_for_an_hour_and_is_then_offered_by_itself() {
+        let (mut memory, log) = (known(), known().held[0].0);
+        let (aside, alone) = memory.refused_logs(5_000_000 + REFUSED_MS - 1);
+        assert_eq!((aside, alone), ([log].into(), BTreeSet::new()));
+        let (aside, alone) = memory.refused_logs(5_000_000 + REFUSED_MS);
+        assert_eq!((aside, alone), (BTreeSet::new(), [log].into()));
+        let said = memory.refusal_of(&[log].into()).unwrap().to_string();
+        assert!(said.contains("malicious_content") && said.contains("no embedding"), "{said}");
+        assert!(memory.refusal_of(&BTreeSet::new()).is_none());
+        let refusal = RelayRefusal { status: 422, code: "bad_signature".into(), message: "x".repeat(9_000), retry_after_ms: None };
+        for epoch in 0..REFUSED_MAX as u32 + 5 {
+            memory.note_refused(LogId { epoch, ..log }, &refusal, 6_000_000);
+        }
+        memory.note_refused(LogId { epoch: 68, ..log }, &refusal, 7_000_000);
+        assert_eq!((memory.refused.len(), memory.refused[0].message.len()), (REFUSED_MAX, REASON_CHARACTERS_MAX));
+        memory.forget_refused();
+        assert_eq!(memory.refused_logs(7_000_000), (BTreeSet::new(), BTreeSet::new()));
+    }
+
+    #[test]
+    fn attachments_are_asked_about_from_the_beginning_once_a_day() {
+        let mut memory = RelayMemory::default();
+        memory.begin_attachments(8, 1_000);
+        memory.attachments_through = 8;
+        memory.begin_attachments(8, 1_000 + ATTACHMENTS_MS - 1);
+        assert_eq!(memory.attachments_through, 8);
+        memory.begin_attachments(9, 1_000 + ATTACHMENTS_MS);
+        assert_eq!(memory.attachments_through, 8, "what was begun is ended first");
+        memory.begin_attachments(8, 1_000 + ATTACHMENTS_MS);
+        assert_eq!((memory.attachments_through, memory.attachments_since_ms), (0, 1_000 + ATTACHMENTS_MS));
     }
 }

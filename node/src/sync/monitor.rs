@@ -6,9 +6,9 @@
 //! | document | Prometheus, with the prefix `nodespace_sync_` |
 //! |---|---|
 //! | `operations_synced` | `operations_total{direction}` |
-//! | `conflicts_resolved` | `conflicts_resolved_total{type,strategy}` |
+//! | `conflicts_resolved` | `conflicts_resolved_total{type,strategy}`: what somebody chose through this device's API |
 //! | `sync_latency_ms` | `duration_seconds{target}`, a histogram |
-//! | `bandwidth_used` | `traffic_bytes_total{direction}` |
+//! | `bandwidth_used` | `traffic_bytes_total{direction}`: what failed attempts brought included |
 //! | `error_rate` | `attempts_total{target,result}` |
 //!
 //! No label is a name that somebody else can choose: a metric has a few dozen series at most, however many peers there are. A monitor reads
@@ -20,9 +20,11 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nodespace_protocol::conflict::{ConflictType, ResolutionStrategy};
+use nodespace_protocol::ids::WorkspaceId;
 use nodespace_protocol::view::{SyncMetrics, SyncTally};
 use prometheus_client::registry::Registry;
 
@@ -38,7 +40,19 @@ use super::target::{SyncCounts, TargetKind};
 #[derive(Clone, Debug)]
 pub struct SyncMonitor {
     tally: Arc<Mutex<SyncTally>>,
+    /// What each workspace shows; a gauge is of all of them together.
+    shown: Arc<Mutex<BTreeMap<WorkspaceId, Shown>>>,
     families: Families,
+}
+
+/// How one workspace stands.
+#[derive(Debug, Default)]
+struct Shown {
+    /// Nodes set aside.
+    aside: u64,
+    /// What waits for the relay: in memory, and in the log.
+    queue: (u64, u64),
+    status: Option<DeviceStatus>,
 }
 
 /// How a batch for the relay ended.
@@ -56,7 +70,7 @@ impl SyncMonitor {
     pub fn new(registry: &mut Registry, tally: SyncTally) -> Self {
         let families = Families::default();
         families.register(registry.sub_registry_with_prefix("nodespace_sync"));
-        Self { tally: Arc::new(Mutex::new(tally)), families }
+        Self { tally: Arc::new(Mutex::new(tally)), shown: Arc::default(), families }
     }
 
     /// The document's metrics as of now.
@@ -109,7 +123,7 @@ impl SyncMonitor {
         self.families.skips.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// Bytes went over the wire outside of what [`SyncMonitor::record_sync`] counts: in failed attempts, and with batches.
+    /// Bytes went over the wire outside of what [`SyncMonitor::record_sync`] and [`SyncMonitor::record_live`] count.
     pub fn record_traffic(&self, sent_bytes: u64, received_bytes: u64) {
         self.lock().record_bytes(sent_bytes.saturating_add(received_bytes));
         self.families.traffic.get_or_create(&[("direction", "sent")]).inc_by(sent_bytes);
@@ -150,33 +164,54 @@ impl SyncMonitor {
         self.families.recovery_steps.get_or_create(&[("action", action)]).inc();
     }
 
-    /// How much waits for the relay.
-    pub fn set_pressure(&self, pressure: &Pressure) {
+    /// How much of a workspace waits for the relay.
+    pub fn set_pressure(&self, workspace: WorkspaceId, pressure: &Pressure) {
         let behind = pressure.behind.map_or(0, |behind| behind.through.saturating_sub(behind.after));
-        self.families.queue.get_or_create(&[("where", "memory")]).set(gauge(pressure.held as u64));
-        self.families.queue.get_or_create(&[("where", "log")]).set(gauge(behind));
+        self.show(workspace, |shown| shown.queue = (pressure.held as u64, behind));
     }
 
-    /// How many conflicts are open, and how many nodes are set aside.
-    pub fn set_unsettled(&self, conflicts_open: u64, nodes_aside: u64) {
-        self.families.conflicts_open.set(gauge(conflicts_open));
-        self.families.nodes_aside.set(gauge(nodes_aside));
+    /// How many nodes a workspace has set aside.
+    pub fn set_aside(&self, workspace: WorkspaceId, nodes: usize) {
+        self.show(workspace, |shown| shown.aside = nodes as u64);
     }
 
-    /// What people are told, as numbers.
-    pub fn set_status(&self, status: &DeviceStatus) {
+    /// What people are told of a workspace, as numbers.
+    pub fn set_status(&self, workspace: WorkspaceId, status: &DeviceStatus) {
+        self.show(workspace, |shown| shown.status = Some(status.clone()));
+    }
+
+    /// A workspace is synced no more: it shows nothing.
+    pub fn forget(&self, workspace: &WorkspaceId) {
+        let mut all = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(workspace);
+        self.sum(&all);
+    }
+
+    fn show(&self, workspace: WorkspaceId, change: impl FnOnce(&mut Shown)) {
+        let mut all = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        change(all.entry(workspace).or_default());
+        self.sum(&all);
+    }
+
+    /// Shows all workspaces together.
+    fn sum(&self, all: &BTreeMap<WorkspaceId, Shown>) {
+        self.families.nodes_aside.set(gauge(all.values().map(|shown| shown.aside).sum()));
+        self.families.queue.get_or_create(&[("where", "memory")]).set(gauge(all.values().map(|shown| shown.queue.0).sum()));
+        self.families.queue.get_or_create(&[("where", "log")]).set(gauge(all.values().map(|shown| shown.queue.1).sum()));
+        let statuses = || all.values().filter_map(|shown| shown.status.as_ref());
+        let targets = || statuses().flat_map(|status| &status.targets);
         for kind in [TargetKind::Peer, TargetKind::Relay] {
             for state in TargetState::ALL {
-                let is_it = |target: &&super::status::TargetStatus| target.target.kind() == kind && target.state == state;
-                let count = status.targets.iter().filter(is_it).count();
+                let count = targets().filter(|target| target.target.kind() == kind && target.state == state).count();
                 let labels = [("target", kind.name()), ("state", state.name())];
                 self.families.targets.get_or_create(&labels).set(gauge(count as u64));
             }
         }
-        let last = status.targets.iter().filter_map(|target| target.last_success_ms).max();
+        let last = targets().filter_map(|target| target.last_success_ms).max();
         self.families.last_success.set(last.map_or(0.0, seconds));
-        self.families.help_wanted.set(gauge(status.help_wanted.len() as u64));
-        self.families.synced.set(i64::from(status.is_synced()));
+        self.families.help_wanted.set(gauge(statuses().map(|status| status.help_wanted.len() as u64).sum()));
+        let synced = all.values().all(|shown| shown.status.as_ref().is_some_and(DeviceStatus::is_synced));
+        self.families.synced.set(i64::from(synced && !all.is_empty()));
     }
 
     fn record_failure(&self, kind: TargetKind, failure: &SyncFailure) {

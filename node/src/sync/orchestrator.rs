@@ -127,7 +127,8 @@ impl SyncOrchestrator {
             OrchestratorInput::Retry(target) => self.trigger(&target, Trigger::Recovery),
             OrchestratorInput::Wall { wall_ms } => self.wall(wall_ms),
             OrchestratorInput::Request(target) => self.request(target),
-            OrchestratorInput::Progress(attempt) => self.progress(attempt),
+            OrchestratorInput::Progress(attempt) => self.progress(attempt, false),
+            OrchestratorInput::Received(attempt) => self.progress(attempt, true),
             OrchestratorInput::Finished { attempt, result } => self.finished(attempt, result),
             OrchestratorInput::Synced(target) => self.synced(&target),
         }
@@ -286,10 +287,11 @@ impl SyncOrchestrator {
         self.targets.iter_mut().find(|(_, schedule)| is_it(schedule)).map(|(target, schedule)| (*target, schedule))
     }
 
-    fn progress(&mut self, attempt: AttemptId) {
+    fn progress(&mut self, attempt: AttemptId, received: bool) {
         let now = self.now;
         if let Some(running) = self.running(attempt).and_then(|(_, schedule)| schedule.running.as_mut()) {
             running.heard = now;
+            running.received |= received;
         }
     }
 

@@ -10,6 +10,7 @@
 //!   target:  failed -> (wait 1, 2, 4, 8, 16 s) -> RetryWithBackoff | PartialSync | RebuildSyncState -> ... -> ManualIntervention
 //!   node:    set aside -> (wait) -> TryNode, twice -> ForceReconciliation, three times -> ManualIntervention
 //!   either:  success -> Cleared
+//!   target:  operations arrived -> the next failure is the first
 //! ```
 //!
 //! Differences from the document: it asks a person at once for whatever it does not know; here only where waiting cannot help. And
@@ -60,6 +61,8 @@ pub enum RecoveryInput {
         /// How.
         failure: SyncFailure,
     },
+    /// Operations arrived in a sync that is under way. They stay, so should it fail all the same, that counts as the first time.
+    Received(Target),
     /// A sync succeeded, perhaps without the nodes that are set aside.
     Succeeded(Target),
     /// A node is settled: its operations fold, its conflict is resolved, or it agrees with the canonical version.
@@ -164,6 +167,7 @@ impl SyncRecovery {
         self.now = self.now.max(now);
         match input {
             RecoveryInput::Failed { target, failure } => self.failed(target, failure),
+            RecoveryInput::Received(target) => self.received(&target),
             RecoveryInput::Succeeded(target) => self.succeeded(target),
             RecoveryInput::Settled(node) => self.nodes.settled(node, &mut self.actions),
             RecoveryInput::NodeFailed { node, failure } => self.nodes.failed(&node, failure, self.now, &mut self.actions),
@@ -239,6 +243,14 @@ impl SyncRecovery {
         // Two failures of different sorts may come one after the other: the mild step would only find the worse one again.
         let step = trouble.next.map_or(step, |(_, planned)| step.max(planned));
         trouble.next = Some((self.now.saturating_add(delay), step));
+    }
+
+    /// A line that breaks again and again is not asked about while each piece of it brings something.
+    fn received(&mut self, target: &Target) {
+        if let Some(trouble) = self.targets.get_mut(target).filter(|trouble| trouble.manual.is_none()) {
+            trouble.attempts = 0;
+            trouble.backoff.reset();
+        }
     }
 
     fn succeeded(&mut self, target: Target) {

@@ -6,4 +6,5 @@
 #![expect(clippy::print_stderr, reason = "why a test does nothing has to be seen")]
 
 mod apart;
+mod lost;
 mod stage;

@@ -16,8 +16,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// A relay that runs.
 pub(crate) struct Relay {
     pub(crate) url: String,
+    program: PathBuf,
+    database: String,
     supervisor: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// The relay's program, where it was built.
@@ -46,7 +48,7 @@ const SUPERVISOR: &str = r#"
     # A free port, and whatever takes it meanwhile makes the relay say so and the next one be tried.
     "$PROGRAM" serve --migrate >&2 &
     relay=$!
-    echo ready
+    echo "ready $NODESPACE_RELAY_DATABASE_URL"
     cat >/dev/null
 "#;
 
@@ -88,26 +90,63 @@ impl Relay {
         let mut supervisor = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "the servers did not start; see above");
-        let relay = Self { url: format!("http://{address}"), supervisor, _folder: folder };
-        let begin = Instant::now();
-        while !answers(&address.to_string()) {
-            assert!(begin.elapsed() < PATIENCE, "the relay does not answer");
-            std::thread::park_timeout(Duration::from_millis(50));
-        }
+        let database = line.strip_prefix("ready ").expect("the servers start; see above").trim().to_owned();
+        let relay = Self { url: format!("http://{address}"), program, database, supervisor, folder };
+        until("the relay answers", || relay.get("/health"));
         Some(relay)
+    }
+
+    /// What it answers to anybody; `None` when it does not answer with a yes.
+    fn get(&self, path: &str) -> Option<Value> {
+        let address = self.url.strip_prefix("http://")?;
+        let asked = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(address)?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = asked().ok().filter(|answer| answer.starts_with("HTTP/1.1 200"))?;
+        serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
+    }
+
+    /// Runs `nodespace-relay admin`, as whoever runs the relay does.
+    pub(crate) fn admin(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(&self.program);
+        command.env("NODESPACE_RELAY_DATABASE_URL", &self.database).env("NODESPACE_RELAY_SERVER_DATA", self.folder.path());
+        let output = command.arg("admin").args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes it lose all it holds, as with a database that is gone, and waits until it says that this is another epoch.
+    pub(crate) fn lose_everything(&self) {
+        let epoch = || Some(self.get("/v1/relay")?["epoch"].as_u64().unwrap());
+        let before = until("the relay answers", epoch);
+        let listed: Value = serde_json::from_str(&self.admin(&["workspaces", "--json"])).unwrap();
+        for workspace in listed.as_array().unwrap() {
+            self.admin(&["delete", workspace["id"].as_str().unwrap(), "--yes"]);
+        }
+        self.admin(&["new-epoch"]);
+        until("the running relay takes the epoch over", || epoch().filter(|now| *now > before));
+    }
+
+    /// Where it keeps attachments.
+    pub(crate) fn attachments(&self) -> PathBuf {
+        self.folder.path().join("attachments/embeddings")
     }
 }
 
-fn answers(address: &str) -> bool {
-    let asked = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    asked().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+/// Tries until something is there; the time for that is bounded.
+fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = attempt() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
 }
 
 impl Drop for Relay {
@@ -125,6 +164,13 @@ pub(crate) struct Home {
 impl Home {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// Writes a file; answers where.
+    pub(crate) fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
     }
 
     /// Runs the program, and gives what it printed; a failure is shown.

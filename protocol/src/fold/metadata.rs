@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::map_weight;
 use crate::clock::Stamp;
 use crate::mutant::{self, Mutant};
 
@@ -27,7 +28,8 @@ pub(super) struct Leaf {
 /// A node's metadata.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
-    pub(super) leaves: BTreeMap<Path, Leaf>,
+    /// Boxed: the map makes room for eleven entries at once, and most nodes have one or two.
+    pub(super) leaves: BTreeMap<Path, Box<Leaf>>,
 }
 
 /// One assignment of a patch.
@@ -137,11 +139,11 @@ impl Metadata {
 
     /// About how many bytes it takes in memory.
     pub(crate) fn weight(&self) -> usize {
-        let leaf = |(path, leaf): (&Path, &Leaf)| {
+        let leaf = |(path, leaf): (&Path, &Box<Leaf>)| {
             let values = leaf.value.as_ref().and_then(|(_, value)| value.as_ref()).map_or(0, crate::op::json::weight);
-            size_of::<(Path, Leaf)>() + path.iter().map(|part| size_of::<String>() + part.len()).sum::<usize>() + values * 32
+            size_of::<Leaf>() + path.iter().map(|part| size_of::<String>() + part.len()).sum::<usize>() + values * 32
         };
-        self.leaves.iter().map(leaf).sum()
+        map_weight::<Path, Box<Leaf>>(self.leaves.len()) + self.leaves.iter().map(leaf).sum::<usize>()
     }
 
     /// Whether nothing was ever set.

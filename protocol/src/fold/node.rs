@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::{Embedding, Metadata};
+use super::{Embedding, Metadata, map_weight};
 use crate::clock::Stamp;
 use crate::conflict::{Conflict, ConflictStatus, Policy, ResolutionStrategy};
 use crate::crypto::Domain;
@@ -42,7 +42,7 @@ pub struct NodeState {
     pub(crate) last_edit: Option<Stamp>,
     pub(crate) last_delete: Option<(Stamp, bool)>,
     /// By model.
-    pub(crate) embeddings: BTreeMap<String, Embedding>,
+    pub(crate) embeddings: BTreeMap<String, Box<Embedding>>,
     /// The earliest creation.
     pub(crate) created: Option<Stamp>,
     /// The latest operation that had an effect.
@@ -80,7 +80,7 @@ impl NodeState {
     }
 
     /// Embeddings by model.
-    pub const fn embeddings(&self) -> &BTreeMap<String, Embedding> {
+    pub const fn embeddings(&self) -> &BTreeMap<String, Box<Embedding>> {
         &self.embeddings
     }
 
@@ -122,9 +122,10 @@ impl NodeState {
     pub(crate) fn weight(&self) -> usize {
         let strings = self.text.capacity() + self.node_type.as_ref().map_or(0, |(_, node_type)| node_type.capacity());
         let conflicts = self.conflicts.iter().map(|found| size_of::<Conflict>() + found.field.capacity() + found.participants.len() * 32);
-        let maps = self.mentions.len() * size_of::<(NodeId, SmallVec<[OpIndex; 1]>)>()
-            + self.embeddings.len() * (size_of::<(String, Embedding)>() + 32)
-            + self.resolutions.len() * size_of::<(ConflictId, Stamp)>();
+        let maps = map_weight::<NodeId, SmallVec<[OpIndex; 1]>>(self.mentions.len())
+            + map_weight::<String, Box<Embedding>>(self.embeddings.len())
+            + self.embeddings.len() * (size_of::<Embedding>() + 32)
+            + map_weight::<ConflictId, Stamp>(self.resolutions.len());
         size_of::<Self>() + strings + maps + self.metadata.weight() + conflicts.sum::<usize>()
     }
 

@@ -160,7 +160,7 @@ impl Writer {
         }
     }
 
-    fn embeddings(&mut self, embeddings: &BTreeMap<String, Embedding>) {
+    fn embeddings(&mut self, embeddings: &BTreeMap<String, Box<Embedding>>) {
         self.uint(embeddings.len() as u64);
         for (model, embedding) in embeddings {
             put_text(&mut self.out, model);
@@ -258,10 +258,10 @@ impl StateReader<'_> {
         })
     }
 
-    fn leaf(&mut self) -> Result<(Vec<String>, Leaf), DecodeError> {
+    fn leaf(&mut self) -> Result<(Vec<String>, Box<Leaf>), DecodeError> {
         let path = self.list("a path", |reader| reader.text("a path"))?;
         let value = self.option(|reader| Ok((reader.stamp()?, reader.option(Self::json)?)))?;
-        Ok((path, Leaf { value, object: self.option(Self::stamp)? }))
+        Ok((path, Box::new(Leaf { value, object: self.option(Self::stamp)? })))
     }
 
     fn json(&mut self) -> Result<serde_json::Value, DecodeError> {
@@ -272,13 +272,13 @@ impl StateReader<'_> {
         Ok(value)
     }
 
-    fn embedding(&mut self) -> Result<(String, Embedding), DecodeError> {
+    fn embedding(&mut self) -> Result<(String, Box<Embedding>), DecodeError> {
         const WHAT: &str = "an embedding";
         let model = self.text(WHAT)?;
         let (stamp, op, dimension) = (self.stamp()?, self.dot()?, self.u32(WHAT)?);
         let source = self.reader.array(WHAT)?;
         let attachment = BlobRef { hash: self.reader.array(WHAT)?, len: self.u32(WHAT)?, encryption: self.reader.byte(WHAT)? };
-        Ok((model, Embedding { stamp, op, dimension, source, attachment }))
+        Ok((model, Box::new(Embedding { stamp, op, dimension, source, attachment })))
     }
 
     fn conflict(&mut self) -> Result<Conflict, DecodeError> {

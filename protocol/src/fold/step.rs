@@ -159,7 +159,7 @@ impl NodeState {
         let stamp = incoming.op.stamp();
         if self.embeddings.get(&note.model).is_none_or(|known| known.stamp < stamp) {
             let embedding = Embedding { stamp, op: incoming.index, dimension: note.dimension, source: note.source, attachment };
-            self.embeddings.insert(note.model.clone(), embedding);
+            self.embeddings.insert(note.model.clone(), Box::new(embedding));
         }
     }
 

@@ -3,6 +3,8 @@
 //! In this order, cheapest first: bounds (by the decoder), a known author, the position in the log, the hash chain and
 //! the signature, the clocks along the log, the right to write under the membership named. A segment is taken whole or not at all, so
 //! that the last operation held of a log always has a signature to pass on.
+//!
+//! What a packet's checks have verified already ([`VerifiedOps`]) goes the same way without the hashes and the signature.
 
 use std::sync::Arc;
 
@@ -10,13 +12,15 @@ use super::Replica;
 use super::fold_op::Folded;
 use super::standing::on_path_of;
 use crate::clock::Timestamp;
+use crate::crypto::{BadSignature, Signature};
 use crate::ids::{LogId, NodeId, OpHash};
 use crate::log::{Appended, Log, Split};
 use crate::membership::{CutId, Role, Unauthorised};
 use crate::mutant::{self, Mutant};
 use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Resolve, Segment};
-use crate::op::{Op, OpType, ParentRef, PayloadError};
+use crate::op::{Header, Op, OpType, ParentRef, PayloadError};
 use crate::store::{OpIndex, Record, Store, StoreError};
+use crate::view::consistency::VerifiedOps;
 
 /// What a segment brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,10 +96,16 @@ pub enum IngestError {
     Store(#[from] StoreError),
 }
 
-/// A verified segment and where it goes.
+/// What is new of a verified segment, and where it goes.
 struct Placed {
     log: LogId,
     ops: Vec<Op>,
+    signature: Signature,
+    spot: Spot,
+}
+
+/// Where a segment goes on from what is known.
+struct Spot {
     /// Where its first new operation continues: branch and sequence number.
     branch: usize,
     after: u64,
@@ -112,8 +122,27 @@ impl<S: Store> Replica<S> {
     pub fn ingest(&mut self, segment: &Segment, now: Timestamp) -> Result<Ingested, IngestError> {
         // Settled at once: what follows may end with an error.
         self.tick(now)?;
-        self.check_author(segment)?;
+        if let Some(first) = segment.ops.first() {
+            self.check_author(segment.log, segment.first_seq, first.kind, first.cut.as_deref())?;
+        }
         let placed = self.place(segment)?;
+        self.ingest_placed(placed, now)
+    }
+
+    /// As [`Self::ingest`], of operations whose hashes and signature have been checked: judges only what depends on what is held here.
+    ///
+    /// # Errors
+    /// When they are refused, must wait, or storage fails.
+    pub fn ingest_verified(&mut self, run: &VerifiedOps, now: Timestamp) -> Result<Ingested, IngestError> {
+        self.tick(now)?;
+        let Some(first) = run.first() else { return Ok(Ingested::default()) };
+        let header = &first.header;
+        self.check_author(header.log, header.seq, header.kind, header.cut.as_deref())?;
+        let placed = self.place_verified(run, header)?;
+        self.ingest_placed(placed, now)
+    }
+
+    fn ingest_placed(&mut self, placed: Placed, now: Timestamp) -> Result<Ingested, IngestError> {
         let changes_membership = placed.ops.iter().any(|op| op.header.kind == OpType::Workspace);
         let before = changes_membership.then(|| self.membership.clone());
         let cuts = match self.authorise(&placed) {
@@ -125,22 +154,24 @@ impl<S: Store> Replica<S> {
                 return Err(error);
             }
         };
-        let ingested = self.store_placed(placed, &cuts, segment, changes_membership, now)?;
+        let ingested = self.store_placed(placed, &cuts, changes_membership, now)?;
         self.settle()?;
         Ok(ingested)
     }
 
     /// A device that no workspace operation names can only bring the operation that names it. Anything else of it is refused, or
     /// waits while what would name the device may still be under way: the beginning of its log, or the membership it was made under.
-    fn check_author(&self, segment: &Segment) -> Result<(), IngestError> {
-        let known = self.logs.get(&segment.log).is_some() || self.membership.knows_device(&segment.log.device);
-        let Some(first) = segment.ops.first().filter(|first| !known && first.kind != OpType::Workspace) else { return Ok(()) };
-        if segment.first_seq > 1 {
-            return Err(IngestError::Missing(Missing::Previous(Position { log: segment.log, seq: segment.first_seq - 1 })));
+    fn check_author(&self, log: LogId, first_seq: u64, kind: OpType, cut: Option<&[OpHash]>) -> Result<(), IngestError> {
+        let known = self.logs.get(&log).is_some() || self.membership.knows_device(&log.device);
+        if known || kind == OpType::Workspace {
+            return Ok(());
         }
-        match first.cut.iter().flatten().find(|head| !self.membership.contains(head)) {
+        if first_seq > 1 {
+            return Err(IngestError::Missing(Missing::Previous(Position { log, seq: first_seq - 1 })));
+        }
+        match cut.into_iter().flatten().find(|head| !self.membership.contains(head)) {
             Some(missing) => Err(IngestError::Missing(Missing::Membership(*missing))),
-            None => Err(Refusal::Unauthorised(Unauthorised::NotMember(segment.log.device)).into()),
+            None => Err(Refusal::Unauthorised(Unauthorised::NotMember(log.device)).into()),
         }
     }
 
@@ -148,8 +179,9 @@ impl<S: Store> Replica<S> {
     fn place(&self, segment: &Segment) -> Result<Placed, IngestError> {
         let empty = Log::default();
         let log = self.logs.get(&segment.log).unwrap_or(&empty);
-        let (branch, previous) = self.find_previous(segment, log)?;
-        let ops = segment.verify(&self.workspace, previous, self).map_err(|error| match error {
+        let begins = |hash: &OpHash| hash.0[..PREFIX_BYTES] == segment.previous_prefix;
+        let (branch, previous) = self.find_previous(log, segment.log, segment.first_seq, begins)?;
+        let mut ops = segment.verify(&self.workspace, previous, self).map_err(|error| match error {
             // Two recent operations whose hashes begin alike: the session, which spells hashes out, will tell them apart.
             ChainError::Signature { .. } if segment.named_like().is_some() => {
                 IngestError::Missing(Missing::Recent(segment.named_like().unwrap_or_default()))
@@ -158,26 +190,50 @@ impl<S: Store> Replica<S> {
             ChainError::UnknownPrefix(prefix) => IngestError::Missing(Missing::Recent(prefix)),
             other => Refusal::Chain(other).into(),
         })?;
-        self.skip_known(segment, log, branch, ops)
+        let spot = self.skip_known(log, branch, &ops)?;
+        ops.drain(..spot.duplicates as usize);
+        Ok(Placed { log: segment.log, ops, signature: segment.signature, spot })
     }
 
-    fn find_previous(&self, segment: &Segment, log: &Log) -> Result<(usize, Option<OpHash>), IngestError> {
-        let Some(seq) = segment.first_seq.checked_sub(1).filter(|seq| *seq > 0) else { return Ok((0, None)) };
+    /// The same for what is verified: it says itself, by its whole hash, which operation it continues.
+    fn place_verified(&self, run: &VerifiedOps, first: &Header) -> Result<Placed, IngestError> {
+        if run.workspace() != self.workspace {
+            // Another workspace's hashes: of this one's nobody has signed them.
+            let seq = first.seq + run.len() as u64 - 1;
+            return Err(Refusal::Chain(ChainError::Signature { seq, why: BadSignature }).into());
+        }
+        let empty = Log::default();
+        let log = self.logs.get(&first.log).unwrap_or(&empty);
+        let (branch, _) = self.find_previous(log, first.log, first.seq, |hash| first.previous == Some(*hash))?;
+        let spot = self.skip_known(log, branch, run)?;
+        let ops = run[spot.duplicates as usize..].to_vec();
+        Ok(Placed { log: first.log, ops, signature: run.signature(), spot })
+    }
+
+    /// The branch that holds the operation before a position, and its hash.
+    fn find_previous(
+        &self,
+        log: &Log,
+        id: LogId,
+        first_seq: u64,
+        is_previous: impl Fn(&OpHash) -> bool,
+    ) -> Result<(usize, Option<OpHash>), IngestError> {
+        let Some(seq) = first_seq.checked_sub(1).filter(|seq| *seq > 0) else { return Ok((0, None)) };
         for (index, branch) in log.branches().iter().enumerate() {
             let Some(op) = branch.get(seq) else { continue };
             let hash = if seq == branch.last_seq() { branch.last } else { Some(self.store.op(op)?.hash) };
-            if let Some(hash) = hash.filter(|hash| hash.0[..PREFIX_BYTES] == segment.previous_prefix) {
+            if let Some(hash) = hash.filter(&is_previous) {
                 return Ok((index, Some(hash)));
             }
         }
-        Err(IngestError::Missing(Missing::Previous(Position { log: segment.log, seq })))
+        Err(IngestError::Missing(Missing::Previous(Position { log: id, seq })))
     }
 
-    fn skip_known(&self, segment: &Segment, log: &Log, mut branch: usize, ops: Vec<Op>) -> Result<Placed, IngestError> {
-        let mut after = segment.first_seq - 1;
+    fn skip_known(&self, log: &Log, mut branch: usize, ops: &[Op]) -> Result<Spot, IngestError> {
+        let mut after = ops.first().map_or(0, |first| first.header.seq - 1);
         let mut duplicates = 0;
         let mut split = None;
-        for op in &ops {
+        for op in ops {
             if mutant::is(Mutant::NoDedup) {
                 break;
             }
@@ -199,16 +255,15 @@ impl<S: Store> Replica<S> {
             after = next;
             duplicates += 1;
         }
-        let ops = ops.into_iter().skip(duplicates as usize).collect();
-        Ok(Placed { log: segment.log, ops, branch, after, duplicates, split })
+        Ok(Spot { branch, after, duplicates, split })
     }
 
     /// Checks clocks and rights of every new operation; workspace operations enter the membership graph. Answers the cut each
     /// operation is made under.
     fn authorise(&mut self, placed: &Placed) -> Result<Vec<CutId>, IngestError> {
         let log = self.logs.get(&placed.log);
-        let mut cut = log.and_then(|log| log.cut_at(placed.branch, placed.after));
-        let mut before = match log.and_then(|log| log.on_path(placed.branch, placed.after)) {
+        let mut cut = log.and_then(|log| log.cut_at(placed.spot.branch, placed.spot.after));
+        let mut before = match log.and_then(|log| log.on_path(placed.spot.branch, placed.spot.after)) {
             Some(index) => {
                 let op = self.store.op(index)?;
                 Some((op.header.timestamp, op.header.version))
@@ -275,35 +330,28 @@ impl<S: Store> Replica<S> {
         if let Some(found) = placed.ops.iter().find(|other| other.header.seq == seq) {
             return Ok(found.hash);
         }
-        let index = self.logs.get(&placed.log).and_then(|log| log.on_path(placed.branch, seq));
+        let index = self.logs.get(&placed.log).and_then(|log| log.on_path(placed.spot.branch, seq));
         let index = index.ok_or(IngestError::Missing(Missing::Previous(Position { log: placed.log, seq })))?;
         Ok(self.store.op(index)?.hash)
     }
 
-    fn store_placed(
-        &mut self,
-        placed: Placed,
-        cuts: &[CutId],
-        segment: &Segment,
-        changes_membership: bool,
-        now: Timestamp,
-    ) -> Result<Ingested, IngestError> {
-        let mut ingested = Ingested { duplicates: placed.duplicates, membership: changes_membership, ..Ingested::default() };
+    fn store_placed(&mut self, placed: Placed, cuts: &[CutId], changes_membership: bool, now: Timestamp) -> Result<Ingested, IngestError> {
+        let mut ingested = Ingested { duplicates: placed.spot.duplicates, membership: changes_membership, ..Ingested::default() };
         let Some(last) = placed.ops.last() else { return Ok(ingested) };
         let signed = (last.header.seq, last.hash);
         let was_forked = self.logs.get(&placed.log).is_some_and(Log::is_forked);
         let first = self.store.op_count();
         let stored: Vec<(OpIndex, Arc<Op>)> = (first..).map(OpIndex).zip(placed.ops.into_iter().map(Arc::new)).collect();
         let mut group: Vec<Record> = stored.iter().map(|(_, op)| Record::Op(Arc::clone(op))).collect();
-        group.push(Record::Signature { log: placed.log, seq: signed.0, hash: signed.1, signature: segment.signature });
+        group.push(Record::Signature { log: placed.log, seq: signed.0, hash: signed.1, signature: placed.signature });
         self.store.append(group)?;
-        let (mut branch, mut after, mut split) = (placed.branch, placed.after, placed.split);
+        let Spot { mut branch, mut after, mut split, .. } = placed.spot;
         for ((index, op), cut) in stored.iter().zip(cuts) {
             branch = self.logs.entry(placed.log).append(branch, after, Appended::of(*index, op), split.take());
             after = op.header.seq;
             self.note_cut(placed.log, branch, after, *cut);
         }
-        self.logs.entry(placed.log).branches_mut()[branch].sign(signed.0, segment.signature);
+        self.logs.entry(placed.log).branches_mut()[branch].sign(signed.0, placed.signature);
         ingested.stored = stored.len() as u32;
         ingested.forked = !was_forked && self.logs.get(&placed.log).is_some_and(Log::is_forked);
         // What a removal covers of a forked log depends on which of its branches are held.

@@ -95,6 +95,11 @@ impl Resident {
     pub(crate) fn edit(&mut self) -> &mut NodeState {
         Arc::make_mut(&mut self.state)
     }
+
+    /// About how many bytes it takes.
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.state.weight()
+    }
 }
 
 #[derive(Debug)]
@@ -114,6 +119,10 @@ pub(crate) struct NodeTable {
     changed: Marks,
     /// Nodes whose state the last checkpoint lacks.
     unsaved: Marks,
+    /// About how many bytes they take: each as it was when it first changed.
+    unsaved_bytes: usize,
+    /// Of these, how many are being saved.
+    saving_bytes: usize,
     /// Chunks of the directory that the last checkpoint lacks.
     chunks: Marks,
     /// Nodes in memory that the clock's hand passes; some may have changed since.
@@ -134,6 +143,8 @@ impl Default for NodeTable {
             digest_dirty: Marks::default(),
             changed: Marks::default(),
             unsaved: Marks::default(),
+            unsaved_bytes: 0,
+            saving_bytes: 0,
             chunks: Marks::default(),
             ring: Vec::new(),
             hand: 0,
@@ -256,10 +267,12 @@ impl NodeTable {
     pub(crate) fn put(&mut self, slot: u32, mut resident: Box<Resident>) {
         self.clean_bytes -= std::mem::take(&mut resident.counted);
         resident.used = true;
-        self.slots[slot as usize].resident = Some(resident);
-        for marks in [&mut self.digest_dirty, &mut self.unsaved, &mut self.changed] {
-            marks.mark(slot);
+        if self.unsaved.mark(slot) {
+            self.unsaved_bytes += resident.weight();
         }
+        self.slots[slot as usize].resident = Some(resident);
+        self.digest_dirty.mark(slot);
+        self.changed.mark(slot);
     }
 
     /// Nodes whose digest is not up to date, with what is in memory of each. All of them are: the last checkpoint lacks them.
@@ -281,6 +294,11 @@ impl NodeTable {
         self.unsaved.len()
     }
 
+    /// About how many bytes they take in memory.
+    pub(crate) const fn unsaved_bytes(&self) -> usize {
+        self.unsaved_bytes
+    }
+
     pub(crate) fn set_budget(&mut self, bytes: usize) {
         self.budget = bytes;
         self.evict();
@@ -289,7 +307,7 @@ impl NodeTable {
     /// Counts an unchanged state against the budget and puts it before the clock's hand.
     fn count(&mut self, slot: u32) {
         let Some(resident) = self.slots[slot as usize].resident.as_deref_mut() else { return };
-        let bytes = resident.state.weight() + size_of::<Resident>();
+        let bytes = resident.weight();
         self.clean_bytes = self.clean_bytes - resident.counted + bytes;
         resident.counted = bytes;
         if !std::mem::replace(&mut resident.on_ring, true) {
@@ -334,6 +352,7 @@ pub(crate) type Unsaved = (NodeId, Arc<NodeState>, Option<[u8; 32]>);
 impl NodeTable {
     /// What the last checkpoint lacks: states, and the numbers of chunks of the directory.
     pub(crate) fn begin_save(&mut self) -> (Vec<Unsaved>, Vec<u32>) {
+        self.saving_bytes = self.unsaved_bytes;
         let Self { slots, unsaved, chunks, .. } = self;
         let mut nodes = Vec::with_capacity(unsaved.len());
         for slot in unsaved.begin().iter().copied() {
@@ -368,6 +387,8 @@ impl NodeTable {
     pub(crate) fn finish_save(&mut self, saved: bool) {
         self.has_checkpoint |= saved;
         self.chunks.finish(saved);
+        let taken = std::mem::take(&mut self.saving_bytes);
+        self.unsaved_bytes -= if saved { taken } else { 0 };
         for slot in self.unsaved.finish(saved) {
             if saved && !self.unsaved.is_marked(slot) {
                 self.count(slot);

@@ -224,16 +224,20 @@ impl Session {
     /// The peer said what it holds: "synced" is said only when that is exactly what we hold.
     pub(super) fn note_peer_digest<S: Store>(&mut self, replica: &Replica<S>, frontier: [u8; 32]) {
         self.peer_digest = Some(frontier);
-        if replica.frontier_digest() != frontier {
+        let held = replica.frontier_digest();
+        if held != frontier {
             self.synced = None;
         }
-        self.recall_peer_digest(replica);
+        self.compare_with_peer(held);
     }
 
     /// Holds what the peer said last against what is held here by now: what it was ahead by may have come from somebody else, and it will
     /// not say the same again.
     fn recall_peer_digest<S: Store>(&mut self, replica: &Replica<S>) {
-        let held = replica.frontier_digest();
+        self.compare_with_peer(replica.frontier_digest());
+    }
+
+    fn compare_with_peer(&mut self, held: [u8; 32]) {
         if self.peer_digest == Some(held) && self.synced != Some(held) {
             self.synced = Some(held);
             self.events.push_back(SessionEvent::Synced { frontier: held });

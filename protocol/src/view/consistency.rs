@@ -6,6 +6,8 @@
 //! JSON readers do.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -14,6 +16,7 @@ use super::operation::{OperationData, SyncOperation};
 use super::packet::{PacketSegment, SyncPacket, vector_checksum};
 use super::response::SyncResponse;
 use super::source::{Neighbours, ViewSource};
+use crate::crypto::Signature;
 use crate::ids::{DeviceId, LogId, OpHash, UserId, WorkspaceId};
 use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Resolve, Segment};
 use crate::op::{Op, ParentRef, Place};
@@ -28,7 +31,53 @@ pub struct VerifiedSegment {
     /// As it was decoded.
     pub segment: Segment,
     /// Its operations with their hashes.
-    pub ops: Vec<Op>,
+    pub ops: VerifiedOps,
+}
+
+/// The operations of a segment whose hashes and signature have been checked. There is no other way to one, and nothing that was hashed
+/// can be changed in it: what takes these ([`Replica::ingest_verified`](crate::replica::Replica::ingest_verified)) need not check again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedOps {
+    /// The workspace that the hashes are of.
+    workspace: WorkspaceId,
+    /// In order; never empty.
+    ops: Vec<Op>,
+    signature: Signature,
+}
+
+impl VerifiedOps {
+    /// The workspace that the hashes are of.
+    pub const fn workspace(&self) -> WorkspaceId {
+        self.workspace
+    }
+
+    /// The signature over the last operation's hash.
+    pub const fn signature(&self) -> Signature {
+        self.signature
+    }
+
+    /// Takes attachments off, each with its hash. Operations name them by it; no operation's hash covers their bytes.
+    pub fn take_attachments(&mut self) -> Vec<([u8; 32], Arc<[u8]>)> {
+        let take = |op: &mut Op| op.header.attachment.zip(op.attachment.take()).map(|(blob, bytes)| (blob.hash, bytes));
+        self.ops.iter_mut().filter_map(take).collect()
+    }
+}
+
+impl Deref for VerifiedOps {
+    type Target = [Op];
+
+    fn deref(&self) -> &[Op] {
+        &self.ops
+    }
+}
+
+impl<'a> IntoIterator for &'a VerifiedOps {
+    type Item = &'a Op;
+    type IntoIter = std::slice::Iter<'a, Op>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.ops.iter()
+    }
 }
 
 /// What is wrong with a packet's segments or views. Segments and operations are counted from 0.
@@ -110,7 +159,12 @@ impl SyncPacket {
     /// # Errors
     /// The first thing that does not hold.
     pub fn verify_consistency(&self, known: &impl Resolve) -> Result<Vec<VerifiedSegment>, ConsistencyError> {
-        let segments = verify_segments(&self.workspace_id, &self.segments, self.decode_segments()?, known)?;
+        self.verify_decoded(self.decode_segments()?, known)
+    }
+
+    /// The same, of what [`Self::decode_segments`] answered.
+    pub(super) fn verify_decoded(&self, decoded: Vec<Segment>, known: &impl Resolve) -> Result<Vec<VerifiedSegment>, ConsistencyError> {
+        let segments = verify_segments(&self.workspace_id, &self.segments, decoded, known)?;
         check_views(&self.operations, &segments, known)?;
         self.check_vector_checksums(&segments)?;
         Ok(segments)
@@ -164,6 +218,7 @@ fn verify_segments(
         let resolve = |at: &Position| seen.get(&(at.log, at.seq)).copied().or_else(|| known.hash_at(at));
         let ops = segment.verify(workspace, packed.previous, &resolve).map_err(|why| ConsistencyError::Chain { segment: index, why })?;
         seen.extend(ops.iter().map(|op| ((op.header.log, op.header.seq), op.hash)));
+        let ops = VerifiedOps { workspace: *workspace, ops, signature: segment.signature };
         verified.push(VerifiedSegment { segment, ops });
     }
     Ok(verified)

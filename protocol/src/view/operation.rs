@@ -197,7 +197,7 @@ impl Node {
         let view = replica.view(id)?;
         let state = replica.node(id)?;
         let embeddings = state.iter().flat_map(|state| state.embeddings().values());
-        let newest: Option<&Embedding> = embeddings.max_by_key(|embedding| embedding.stamp);
+        let newest: Option<&Embedding> = embeddings.max_by_key(|embedding| embedding.stamp).map(|newest| &**newest);
         let bytes = newest.map(|newest| replica.attachment(newest.op)).transpose()?.flatten();
         let vector = bytes.and_then(|bytes| QuantisedVector::from_bytes(&bytes).ok()).map(|vector| vector.dequantise());
         Ok(Self { embedding_vector: vector, ..Self::from(view) })

@@ -162,7 +162,7 @@ impl SyncSecurity {
             Self::check_size("an operation's payload in bytes", largest, self.payload_bytes_max)?;
         }
         let known = |position: &Position| authority.hash_at(position);
-        let verified = packet.verify_consistency(&known)?;
+        let verified = packet.verify_decoded(segments, &known)?;
         for op in verified.iter().flat_map(|segment| &segment.ops) {
             check_content(op)?;
         }

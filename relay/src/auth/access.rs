@@ -15,7 +15,7 @@ use crate::config::QuotaConfig;
 use crate::key::RelayKey;
 use crate::redis::Redis;
 use crate::refusal::Refusal;
-use crate::store::{Database, DeviceRole, Standing, WorkspaceRow, members};
+use crate::store::{Database, DeviceRole, Epoch, Standing, StoreError, WorkspaceRow, members};
 use crate::workspace::Hub;
 
 /// What a caller may do.
@@ -25,7 +25,7 @@ pub enum Grant {
     Member(Role),
     /// A device that belongs by an open invite or its user's word: it reads, and may bring the operation that makes it a member's.
     Newcomer,
-    /// The workspace is not here: the device may bring it.
+    /// The workspace is not here, or came by this very token a moment ago: the device may bring it, and go on.
     Founder,
 }
 
@@ -42,6 +42,8 @@ pub struct Caller {
     pub grant: Grant,
     /// The workspace as it was when this was looked up; `None` for a founder.
     pub row: Option<WorkspaceRow>,
+    /// The epoch in force before that.
+    pub epoch: Epoch,
 }
 
 impl Caller {
@@ -110,7 +112,7 @@ impl Access {
         challenge.verify(sealed, &self.shared.relay, answer).map_err(refuse)?;
         self.shared.answered.note(&self.shared.redis, &challenge, now_ms).await.map_err(refuse)?;
         let (device, workspace) = (challenge.device, challenge.workspace);
-        let standing = Standing::read(self.shared.database.read(), &workspace, &device).await?;
+        let standing = self.standing(&workspace, &device).await?;
         let (user, claim) = match standing.as_ref().map(|standing| (standing.device, &standing.workspace)) {
             Some((DeviceRole::Member { user, .. }, _)) => (user, Claim::Member),
             Some((DeviceRole::Removed, _)) => return Err(removed()),
@@ -137,7 +139,7 @@ impl Access {
             None => Err(not_member()),
             Some(LoginCredential::Device { certificate }) => {
                 let certificate = certificate.verify_for(&challenge.device).map_err(bad)?;
-                let found = members::is_user(self.shared.database.read(), row.number, &certificate.user).await?;
+                let found = self.is_user(row, &certificate.user).await?;
                 if found { Ok((certificate.user, Claim::Device)) } else { Err(not_member()) }
             }
             Some(LoginCredential::Join { invite, certificate, proof }) => {
@@ -181,17 +183,39 @@ impl Access {
         TokenClaims::open(token, &self.shared.seal, clock::now_ms()).map_err(|error| Refusal::unauthorised(error.code(), error.to_string()))
     }
 
+    async fn standing(&self, workspace: &WorkspaceId, device: &DeviceId) -> Result<Option<Standing>, StoreError> {
+        let database = &self.shared.database;
+        database.within(Standing::read(database.read(), workspace, device)).await
+    }
+
+    /// Whether the workspace was brought by the user since the token was issued, and so by it.
+    async fn brought(&self, row: &WorkspaceRow, claims: &TokenClaims) -> Result<bool, StoreError> {
+        let database = &self.shared.database;
+        database.within(members::brought_since(database.read(), row.number, &claims.user, claims.issued_at_ms)).await
+    }
+
+    async fn epoch(&self) -> Result<Epoch, StoreError> {
+        let database = &self.shared.database;
+        database.within(database.epoch().look(database.read())).await
+    }
+
+    async fn is_user(&self, row: &WorkspaceRow, user: &UserId) -> Result<bool, StoreError> {
+        let database = &self.shared.database;
+        database.within(members::is_user(database.read(), row.number, user)).await
+    }
+
     /// Looks up what a token's device may do in its workspace now.
     ///
     /// # Errors
     /// When it may nothing, or the database fails.
     pub async fn caller(&self, claims: &TokenClaims) -> Result<Caller, Refusal> {
         let TokenClaims { device, workspace, .. } = *claims;
-        let caller = |user, grant, row| Caller { user, device, workspace, grant, row };
-        let Some(Standing { workspace: row, device: standing }) = Standing::read(self.shared.database.read(), &workspace, &device).await?
-        else {
+        let epoch = self.shared.database.epoch().current();
+        let caller = |user, grant, row| Caller { user, device, workspace, grant, row, epoch };
+        let Some(Standing { workspace: row, device: standing }) = self.standing(&workspace, &device).await? else {
             return match claims.claim {
-                Claim::Device => Ok(caller(claims.user, Grant::Founder, None)),
+                // Whoever deleted it began an epoch with that, of which this instance may not know yet.
+                Claim::Device => Ok(Caller { epoch: self.epoch().await?, ..caller(claims.user, Grant::Founder, None) }),
                 Claim::Member | Claim::Join(_) => Err(Refusal::not_found("unknown_workspace", "this relay does not hold the workspace")),
             };
         };
@@ -202,7 +226,11 @@ impl Access {
                 self.check_invite(workspace, invite).await?;
                 Ok(caller(claims.user, Grant::Newcomer, Some(row)))
             }
-            (DeviceRole::Unknown, Claim::Device) if members::is_user(self.shared.database.read(), row.number, &claims.user).await? => {
+            (DeviceRole::Unknown, Claim::Device) if self.brought(&row, claims).await? => {
+                // Its own membership may be in a packet that is still to come.
+                Ok(caller(claims.user, Grant::Founder, Some(row)))
+            }
+            (DeviceRole::Unknown, Claim::Device) if self.is_user(&row, &claims.user).await? => {
                 Ok(caller(claims.user, Grant::Newcomer, Some(row)))
             }
             (DeviceRole::Unknown, _) => Err(not_member()),

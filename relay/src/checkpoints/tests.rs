@@ -59,14 +59,15 @@ fn what_an_instance_that_is_no_more_left_leaves_in_time() {
     assert!(!old.exists() && young.exists());
 }
 
-#[tokio::test]
-async fn a_file_is_lent_to_one_at_a_time() {
+#[test]
+fn a_file_is_lent_to_one_at_a_time() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let data = tempfile::tempdir().unwrap();
     let checkpoints = Checkpoints::open(data.path(), 1_000);
     let workspace = WorkspaceId([1; 32]);
-    let file = checkpoints.take(workspace).await.unwrap();
+    let file = checkpoints.take(workspace, runtime.handle()).unwrap();
     assert!(checkpoints.shared.as_ref().unwrap().take_unused(&workspace).is_none());
     assert_eq!(file.anchor().unwrap(), None);
     drop(file);
-    assert!(checkpoints.take(workspace).await.is_some());
+    assert!(checkpoints.take(workspace, runtime.handle()).is_some());
 }

@@ -89,6 +89,7 @@ async fn delete(config: &Config, workspace: &str, yes: bool, out: &mut impl Writ
     anyhow::ensure!(yes, "this deletes the relay's copy of workspace {id}; say --yes to do it");
     if WorkspaceRow::delete(open(config).await?.write(), &id).await? {
         writeln!(out, "deleted; its attachments are left in object storage under embeddings/{id}")?;
+        writeln!(out, "a new epoch has begun: devices compare once what they hold, and may bring the workspace again")?;
         Ok(ExitCode::SUCCESS)
     } else {
         writeln!(out, "this relay does not hold the workspace")?;

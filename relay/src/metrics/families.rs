@@ -161,7 +161,7 @@ impl Families {
         registry.register(CURSORS_AHEAD, help, self.cursors_ahead.clone());
         registry.register(ATTACHMENTS, "Attachments stored (up) and handed out (down)", self.attachments.clone());
         registry.register_with_unit(ATTACHMENT_TRAFFIC, "Bytes of attachments", Unit::Bytes, self.attachment_traffic.clone());
-        registry.register(CIRCUIT_EVENTS, "Reservations and circuits of the libp2p relay, by event", self.circuit_events.clone());
+        registry.register(CIRCUIT_EVENTS, "Reservations, circuits and probes of the libp2p relay, by event", self.circuit_events.clone());
     }
 
     fn register_state(&self, registry: &mut Registry) {

@@ -18,7 +18,7 @@ use super::App;
 use super::socket;
 
 /// Every path with its name in metrics.
-pub(super) const PATHS: [(&str, &str); 13] = [
+pub(super) const PATHS: [(&str, &str); 14] = [
     ("/health", "health"),
     ("/v1/relay", "relay"),
     ("/v1/challenge", "challenge"),
@@ -30,6 +30,7 @@ pub(super) const PATHS: [(&str, &str); 13] = [
     ("/v1/workspaces/{workspace}/nodes/{node}", "node"),
     ("/v1/workspaces/{workspace}/attachments", "attachments"),
     ("/v1/workspaces/{workspace}/attachments/fetch", "attachments_fetch"),
+    ("/v1/workspaces/{workspace}/attachments/missing", "attachments_missing"),
     ("/v1/workspaces/{workspace}/attachments/{hash}", "attachment"),
     ("/v1/workspaces/{workspace}/checkpoint", "checkpoint"),
 ];
@@ -49,6 +50,7 @@ pub(super) fn for_devices() -> Router<App> {
         .route("/v1/workspaces/{workspace}/nodes/{node}", get(nodes::canonical))
         .route("/v1/workspaces/{workspace}/attachments", post(attachments::upload))
         .route("/v1/workspaces/{workspace}/attachments/fetch", post(attachments::fetch))
+        .route("/v1/workspaces/{workspace}/attachments/missing", post(attachments::missing))
         .route("/v1/workspaces/{workspace}/attachments/{hash}", put(attachments::put_one).get(attachments::get_one))
 }
 

@@ -8,6 +8,7 @@ use nodespace_protocol::ids::RelayId;
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use tokio::time::timeout;
 
 use super::{EpochKeeper, StoreError};
 use crate::config::DatabaseConfig;
@@ -22,12 +23,21 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// is told to come back.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
+/// How much longer than a statement may take its answer is waited for: a server that is there has said by then that it ended it.
+const PATIENCE_BEYOND: Duration = Duration::from_secs(5);
+
+/// The server is taken to be there for so long after it was heard: the beat asks it every two seconds.
+const HEARD_WITHIN: Duration = Duration::from_secs(6);
+/// Else a connection that comes back to its pool has to show within this time that it is alive, or is closed.
+const RETURN_WAIT: Duration = Duration::from_secs(2);
+
 /// The relay's database.
 #[derive(Clone, Debug)]
 pub struct Database {
     write: PgPool,
     read: PgPool,
     epoch: Arc<EpochKeeper>,
+    patience: Duration,
 }
 
 /// How the database's tables stand to the migrations of this program.
@@ -50,7 +60,7 @@ impl Database {
     pub fn open(config: &DatabaseConfig, epoch: Arc<EpochKeeper>) -> Result<Self, StoreError> {
         let options = connect_options(config)?;
         let pool = |connections: u32| {
-            let keeper = Arc::clone(&epoch);
+            let (keeper, watcher) = (Arc::clone(&epoch), Arc::clone(&epoch));
             PgPoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_secs(config.acquire_seconds))
@@ -69,10 +79,24 @@ impl Database {
                     let keeper = Arc::clone(&keeper);
                     Box::pin(async move { keeper.observe(connection).await })
                 })
+                // A connection that was let go of while it waited for an answer is waited for by sqlx, without end, and its place with it.
+                .after_release(move |connection, _| {
+                    let is_there = watcher.has_heard_within(HEARD_WITHIN);
+                    Box::pin(async move {
+                        if !is_there {
+                            timeout(RETURN_WAIT, connection.ping()).await.map_err(|_| silent())??;
+                        }
+                        Ok(true)
+                    })
+                })
                 .connect_lazy_with(options.clone())
         };
         let (write, read) = (pool(config.connections), pool(config.read_connections));
-        Ok(Self { write, read, epoch })
+        let patience = match config.statement_seconds {
+            0 => Duration::MAX,
+            seconds => Duration::from_secs(seconds).saturating_add(PATIENCE_BEYOND),
+        };
+        Ok(Self { write, read, epoch, patience })
     }
 
     /// Applies the migrations that are missing. Several instances may do so at once: they wait for each other.
@@ -139,12 +163,25 @@ impl Database {
         &self.epoch
     }
 
+    /// Waits for an answer for as long as a server that is there may take. One that is silent for longer is taken to be gone: TCP would
+    /// wait for a quarter of an hour, and who waits may hold what others want.
+    pub(crate) async fn within<T>(&self, question: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let mut question = std::pin::pin!(question);
+        if let Ok(answer) = timeout(self.patience, question.as_mut()).await {
+            return answer;
+        }
+        // Known before the question's connection comes back to its pool.
+        self.epoch.doubt();
+        Err(StoreError::Silent(self.patience))
+    }
+
     /// Whether the database answers.
     ///
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.read).await.map(drop).map_err(StoreError::doing("asking whether it is there"))
+        let ping = sqlx::query("SELECT 1").execute(&self.read);
+        self.within(async { ping.await.map(drop).map_err(StoreError::doing("asking whether it is there")) }).await
     }
 
     /// Ends all connections.
@@ -152,6 +189,10 @@ impl Database {
         self.write.close().await;
         self.read.close().await;
     }
+}
+
+fn silent() -> sqlx::Error {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
 fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions, StoreError> {

@@ -20,9 +20,10 @@
 //! then, and a new epoch costs devices a comparison.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nodespace_protocol::ids::RelayId;
 use serde::{Deserialize, Serialize};
@@ -66,8 +67,10 @@ impl Marker {
 #[derive(Debug)]
 pub struct EpochKeeper {
     file: Option<PathBuf>,
-    marker: Mutex<Marker>,
+    marker: Arc<Mutex<Marker>>,
     current: watch::Sender<Epoch>,
+    /// When the database was last compared; `None` once it was silent for too long.
+    heard: Mutex<Option<Instant>>,
 }
 
 impl EpochKeeper {
@@ -78,13 +81,33 @@ impl EpochKeeper {
     pub fn open(file: Option<PathBuf>, elsewhere: Option<Marker>) -> Result<Self, StoreError> {
         let remembered = file.as_deref().map_or_else(|| Ok(Marker::default()), read)?;
         let marker = remembered.latest(elsewhere.unwrap_or_default());
-        Ok(Self { file, marker: Mutex::new(marker), current: watch::Sender::new(0) })
+        Ok(Self { file, marker: Arc::new(Mutex::new(marker)), current: watch::Sender::new(0), heard: Mutex::new(None) })
     }
 
     /// The epoch in force.
     #[must_use]
     pub fn current(&self) -> Epoch {
         *self.current.borrow()
+    }
+
+    /// Checks that an epoch is in force still. Whoever signs for versions does this last, after everything was read: connections to a
+    /// database that was set back are new, and none answers before the epoch has changed.
+    pub(crate) fn check(&self, epoch: Epoch) -> Result<(), StoreError> {
+        if self.current() == epoch { Ok(()) } else { Err(StoreError::SetBack) }
+    }
+
+    /// Whether the database has answered lately.
+    pub(crate) fn has_heard_within(&self, time: Duration) -> bool {
+        self.heard().is_some_and(|heard| heard.elapsed() <= time)
+    }
+
+    /// It did not answer.
+    pub(crate) fn doubt(&self) {
+        *self.heard() = None;
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells when it changes.
@@ -96,7 +119,7 @@ impl EpochKeeper {
     /// What is remembered now, to be kept elsewhere too.
     #[must_use]
     pub fn marker(&self) -> Marker {
-        self.marker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        copy(&self.marker)
     }
 
     /// Compares the database with what is remembered, over a connection that was just made. A database without tables is let pass.
@@ -108,6 +131,13 @@ impl EpochKeeper {
         let Some(row) = sqlx::query!("SELECT epoch, beat FROM relay").fetch_optional(&mut *connection).await? else { return Ok(()) };
         let (log_position, identity) = place(connection).await;
         self.compare(connection, Marker { epoch: row.epoch.unsigned_abs(), beat: row.beat, log_position, identity }).await
+    }
+
+    /// The epoch as the database has it now, whatever was known of it.
+    pub(crate) async fn look(&self, pool: &PgPool) -> Result<Epoch, StoreError> {
+        let looked = async { self.observe(&mut *pool.acquire().await?).await };
+        looked.await.map_err(StoreError::doing("looking at the epoch"))?;
+        Ok(self.current())
     }
 
     /// Raises the counter, and compares: done every two seconds by the service.
@@ -125,7 +155,7 @@ impl EpochKeeper {
             self.compare(&mut connection, Marker { epoch: row.epoch.unsigned_abs(), beat: row.beat, log_position, identity }).await
         };
         observed.await.map_err(failed)?;
-        self.save()
+        self.save().await
     }
 
     /// Makes the database this relay's, or checks that it is.
@@ -189,6 +219,7 @@ impl EpochKeeper {
     }
 
     fn remember(&self, seen: Marker) {
+        *self.heard() = Some(Instant::now());
         let epoch = seen.epoch;
         {
             let mut marker = self.marker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,29 +232,40 @@ impl EpochKeeper {
         self.current.send_if_modified(|current| std::mem::replace(current, epoch.max(*current)) < epoch);
     }
 
-    /// Writes what is remembered beside the old file and puts it in its place.
-    fn save(&self) -> Result<(), StoreError> {
-        let Some(path) = &self.file else { return Ok(()) };
-        let failed = |source| StoreError::Marker { path: path.display().to_string(), source };
-        let beside = path.with_extension("new");
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(failed)?;
-        }
-        // Instances may share the folder: two that wrote the new file at once would put a mixture in place.
-        let alone = fs::File::create(path.with_extension("lock")).map_err(failed)?;
-        alone.lock().map_err(failed)?;
-        let text = serde_json::to_vec(&self.marker()).map_err(|error| failed(error.into()))?;
-        let mut file = fs::File::create(&beside).map_err(failed)?;
-        file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed)?;
-        fs::rename(&beside, path).map_err(failed)
+    /// Writes what is remembered into the file, where waiting for the disk and for other instances holds up nobody else.
+    async fn save(&self) -> Result<(), StoreError> {
+        let Some(path) = self.file.clone() else { return Ok(()) };
+        let (marker, name) = (Arc::clone(&self.marker), path.display().to_string());
+        let saved = tokio::task::spawn_blocking(move || write(&path, &marker)).await;
+        saved.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|source| StoreError::Marker { path: name, source })
     }
+}
+
+fn copy(marker: &Mutex<Marker>) -> Marker {
+    marker.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Writes a marker beside the old file and puts it in its place.
+fn write(path: &Path, marker: &Mutex<Marker>) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    // Instances may share the folder: two that wrote the new file at once would put a mixture in place.
+    let alone = fs::File::create(path.with_extension("lock"))?;
+    alone.lock()?;
+    let text = serde_json::to_vec(&copy(marker))?;
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(&text)?;
+    file.sync_data()?;
+    fs::rename(&beside, path)
 }
 
 fn read(path: &Path) -> Result<Marker, StoreError> {
     let failed = |source| StoreError::Marker { path: path.display().to_string(), source };
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| failed(error.into())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Marker::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Marker::default()),
         Err(error) => Err(failed(error)),
     }
 }

@@ -5,7 +5,7 @@ use nodespace_protocol::membership::{Membership, Role};
 use nodespace_protocol::view::RunningHash;
 use sqlx::{PgConnection, PgPool};
 
-use super::{StoreError, WorkspaceRow, bytes32, unsigned};
+use super::{StoreError, WorkspaceRow, bytes32, signed, unsigned};
 
 /// What a workspace knows of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +75,15 @@ pub(crate) async fn is_user(pool: &PgPool, workspace: i64, user: &UserId) -> Res
         user.0.as_slice()
     );
     found.fetch_one(pool).await.map_err(StoreError::doing("looking for a member"))
+}
+
+/// Whether a user brought a workspace at or after a time, in milliseconds since the Unix epoch; clocks may be a minute apart.
+pub(crate) async fn brought_since(pool: &PgPool, workspace: i64, user: &UserId, since_ms: u64) -> Result<bool, StoreError> {
+    const APART_MS: u64 = 60_000;
+    let sql = "SELECT EXISTS (SELECT 1 FROM workspaces WHERE number = $1 AND founder = $2 \
+               AND extract(epoch FROM created_at) * 1000 >= $3::bigint)";
+    let found = sqlx::query_scalar(sql).bind(workspace).bind(user.0.as_slice()).bind(signed(since_ms.saturating_sub(APART_MS)));
+    found.fetch_one(pool).await.map_err(StoreError::doing("looking who brought a workspace"))
 }
 
 fn bad_role(role: i16) -> StoreError {

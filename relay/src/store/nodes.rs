@@ -18,6 +18,13 @@ pub(crate) struct NodeRows {
     gone: Vec<String>,
 }
 
+/// The columns of nodes that one statement writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NodeColumns<'a> {
+    pub(super) ids: &'a [String],
+    pub(super) states: &'a [Vec<u8>],
+}
+
 impl NodeRows {
     pub(crate) fn push(&mut self, id: &NodeId, node: Option<&CanonicalNode>) -> Result<(), StoreError> {
         let Some(node) = node else {
@@ -33,6 +40,12 @@ impl NodeRows {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.gone.is_empty()
+    }
+
+    /// Their columns, when one statement can write them; `None` when there are more, or some are gone.
+    pub(crate) fn columns(&self) -> Option<NodeColumns<'_>> {
+        let at_once = self.gone.is_empty() && self.ids.len() <= ROWS_MAX;
+        at_once.then_some(NodeColumns { ids: &self.ids, states: &self.states })
     }
 
     /// Writes them as of a version.

@@ -1,5 +1,6 @@
 //! The log: operations in the order of their versions, with the signatures that prove them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use nodespace_protocol::crypto::Signature;
@@ -44,14 +45,33 @@ pub struct PageEnd {
 /// Operations to be added, in the order of their versions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OperationRows {
-    hashes: Vec<Vec<u8>>,
-    headers: Vec<Vec<u8>>,
-    payloads: Vec<Vec<u8>>,
-    sizes: Vec<i32>,
-    signatures: Vec<Option<Vec<u8>>>,
-    running_hashes: Vec<Option<Vec<u8>>>,
+    rows: Vec<NewRow>,
     running: RunningHash,
     bytes: u64,
+}
+
+#[derive(Clone, Debug)]
+struct NewRow {
+    op: Arc<Op>,
+    header: Vec<u8>,
+    /// Of an operation that ends a segment: by its author over its hash, and the hash over the log up to it.
+    signed: Option<(Signature, RunningHash)>,
+}
+
+impl NewRow {
+    fn size(&self) -> usize {
+        self.header.len() + self.op.payload.len()
+    }
+}
+
+/// The columns of rows to be added, borrowed from them.
+pub(super) struct NewColumns<'a> {
+    pub(super) hashes: Vec<&'a [u8]>,
+    pub(super) headers: Vec<&'a [u8]>,
+    pub(super) payloads: Vec<&'a [u8]>,
+    pub(super) sizes: Vec<i32>,
+    pub(super) signatures: Vec<Option<&'a [u8]>>,
+    pub(super) running_hashes: Vec<Option<&'a [u8]>>,
 }
 
 impl OperationRows {
@@ -60,29 +80,22 @@ impl OperationRows {
         Self { running, ..Self::default() }
     }
 
-    pub(crate) fn push(&mut self, workspace: &WorkspaceId, op: &Op) {
-        let header = op.header.encode(workspace);
-        let size = header.len() + op.payload.len();
+    pub(crate) fn push(&mut self, workspace: &WorkspaceId, op: &Arc<Op>) {
         self.running = self.running.then(&op.hash);
-        self.hashes.push(op.hash.0.to_vec());
-        self.headers.push(header);
-        self.payloads.push(op.payload.to_vec());
-        self.sizes.push(i32::try_from(size).unwrap_or(i32::MAX));
-        self.signatures.push(None);
-        self.running_hashes.push(None);
-        self.bytes += size as u64;
+        let row = NewRow { op: Arc::clone(op), header: op.header.encode(workspace), signed: None };
+        self.bytes += row.size() as u64;
+        self.rows.push(row);
     }
 
     /// The last operation ends a segment.
     pub(crate) fn sign_last(&mut self, signature: &Signature) {
-        if let (Some(last), Some(running)) = (self.signatures.last_mut(), self.running_hashes.last_mut()) {
-            *last = Some(signature.0.to_vec());
-            *running = Some(self.running.0.to_vec());
+        if let Some(last) = self.rows.last_mut() {
+            last.signed = Some((*signature, self.running));
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.hashes.len()
+        self.rows.len()
     }
 
     pub(crate) const fn running(&self) -> RunningHash {
@@ -93,11 +106,24 @@ impl OperationRows {
         self.bytes
     }
 
+    pub(super) fn columns(&self) -> NewColumns<'_> {
+        let signed = || self.rows.iter().map(|row| row.signed.as_ref());
+        NewColumns {
+            hashes: self.rows.iter().map(|row| row.op.hash.0.as_slice()).collect(),
+            headers: self.rows.iter().map(|row| row.header.as_slice()).collect(),
+            payloads: self.rows.iter().map(|row| &*row.op.payload).collect(),
+            sizes: self.rows.iter().map(|row| i32::try_from(row.size()).unwrap_or(i32::MAX)).collect(),
+            signatures: signed().map(|signed| signed.map(|(signature, _)| signature.0.as_slice())).collect(),
+            running_hashes: signed().map(|signed| signed.map(|(_, running)| running.0.as_slice())).collect(),
+        }
+    }
+
     /// Adds them after a version.
     pub(crate) async fn write(&self, transaction: &mut PgConnection, workspace: i64, after: u64) -> Result<(), StoreError> {
-        if self.hashes.is_empty() {
+        if self.rows.is_empty() {
             return Ok(());
         }
+        let NewColumns { hashes, headers, payloads, sizes, signatures, running_hashes } = self.columns();
         let insert = sqlx::query!(
             "INSERT INTO operations (workspace, version, op_hash, header, payload, size, signature, running_hash) \
              SELECT $1, $2 + place, op_hash, header, payload, size, signature, running_hash \
@@ -105,12 +131,12 @@ impl OperationRows {
              WITH ORDINALITY AS new (op_hash, header, payload, size, signature, running_hash, place)",
             workspace,
             signed(after),
-            &self.hashes,
-            &self.headers,
-            &self.payloads,
-            &self.sizes,
-            &self.signatures as &[Option<Vec<u8>>],
-            &self.running_hashes as &[Option<Vec<u8>>]
+            &hashes as &[&[u8]],
+            &headers as &[&[u8]],
+            &payloads as &[&[u8]],
+            &sizes,
+            &signatures as &[Option<&[u8]>],
+            &running_hashes as &[Option<&[u8]>]
         );
         insert.execute(transaction).await.map(drop).map_err(StoreError::doing("adding operations"))
     }
@@ -131,18 +157,66 @@ pub(crate) async fn range(pool: &PgPool, workspace: i64, first: u64, last: u64) 
         .collect()
 }
 
-/// Reads the operations with some hashes; those that are not there are left out.
-pub(crate) async fn by_hash(pool: &PgPool, workspace: i64, hashes: &[OpHash]) -> Result<Vec<LogRow>, StoreError> {
-    let hashes: Vec<Vec<u8>> = hashes.iter().map(|hash| hash.0.to_vec()).collect();
+/// Reads the first rows of some versions: as many as it takes to reach so many bytes of headers and payloads, at least one.
+pub(crate) async fn range_within(
+    pool: &PgPool,
+    workspace: i64,
+    versions: RangeInclusive<u64>,
+    bytes: u64,
+) -> Result<Vec<LogRow>, StoreError> {
+    // Sizes are summed along the index; payloads beyond the bound are not read.
     let rows = sqlx::query!(
-        "SELECT version, op_hash, header, payload, signature, running_hash FROM operations WHERE workspace = $1 AND op_hash = ANY($2)",
+        r#"SELECT version AS "version!", op_hash AS "op_hash!", header AS "header!", payload AS "payload!",
+                  signature AS "signature?", running_hash AS "running_hash?"
+           FROM (
+             SELECT version, op_hash, header, payload, signature, running_hash, sum(size) OVER (ORDER BY version) - size AS before
+             FROM operations WHERE workspace = $1 AND version BETWEEN $2 AND $3
+           ) AS candidates
+           WHERE before < $4 ORDER BY version"#,
         workspace,
-        &hashes
+        signed(*versions.start()),
+        signed(*versions.end()),
+        signed(bytes)
     );
-    let rows = rows.fetch_all(pool).await.map_err(StoreError::doing("looking for operations"))?;
+    let rows = rows.fetch_all(pool).await.map_err(StoreError::doing("reading operations"))?;
     rows.into_iter()
         .map(|row| log_row((row.version, &row.op_hash), (&row.header, row.payload), (row.signature, row.running_hash)))
         .collect()
+}
+
+/// An operation that was looked for by its hash.
+#[derive(Clone, Debug)]
+pub(crate) struct FoundRow {
+    pub(crate) version: u64,
+    pub(crate) hash: OpHash,
+    /// `None` when it did not fit.
+    pub(crate) row: Option<LogRow>,
+}
+
+/// Finds the operations with some hashes; those that are not there are left out. Rows come along up to so many bytes of headers and
+/// payloads.
+pub(crate) async fn by_hash(pool: &PgPool, workspace: i64, hashes: &[OpHash], bytes: u64) -> Result<Vec<FoundRow>, StoreError> {
+    let hashes: Vec<&[u8]> = hashes.iter().map(|hash| hash.0.as_slice()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT version AS "version!", op_hash AS "op_hash!", CASE WHEN total <= $3 THEN header END AS "header?",
+                  CASE WHEN total <= $3 THEN payload END AS "payload?", signature AS "signature?", running_hash AS "running_hash?"
+           FROM (
+             SELECT version, op_hash, header, payload, signature, running_hash, sum(size) OVER (ORDER BY version) AS total
+             FROM operations WHERE workspace = $1 AND op_hash = ANY($2)
+           ) AS found"#,
+        workspace,
+        &hashes as &[&[u8]],
+        signed(bytes)
+    );
+    let rows = rows.fetch_all(pool).await.map_err(StoreError::doing("looking for operations"))?;
+    let found = rows.into_iter().map(|row| {
+        let (version, hash) = (unsigned(row.version, "operations")?, OpHash(bytes32(&row.op_hash, "operations")?));
+        let parts = row.header.zip(row.payload);
+        let whole =
+            parts.map(|(header, payload)| log_row((row.version, &row.op_hash), (&header, payload), (row.signature, row.running_hash)));
+        Ok(FoundRow { version, hash, row: whole.transpose()? })
+    });
+    found.collect()
 }
 
 /// Where a page after a version ends: with the segment in which the first bound is reached. `None` when nothing comes after.

@@ -166,7 +166,8 @@ impl WorkspaceRow {
         rows.into_iter().map(|row| summary(&row.id, [row.version, row.bytes, row.attachment_bytes, row.users, row.changed_at_ms])).collect()
     }
 
-    /// Deletes a workspace with everything in it. Attachments stay in object storage, for whoever runs the relay to delete.
+    /// Deletes a workspace with everything in it, and begins an epoch: what devices know of the log that goes was signed, and they may bring
+    /// another one. Attachments stay in object storage, for whoever runs the relay to delete.
     ///
     /// # Errors
     /// When the database fails; nothing was deleted then.
@@ -186,6 +187,8 @@ impl WorkspaceRow {
         for statement in statements {
             sqlx::query(statement).bind(row.number).execute(&mut *transaction).await.map_err(failed())?;
         }
+        let renew = "UPDATE relay SET epoch = greatest(epoch + 1, $1), epoch_since = now()";
+        sqlx::query(renew).bind(signed(crate::clock::now_ms())).execute(&mut *transaction).await.map_err(failed())?;
         transaction.commit().await.map_err(failed())?;
         Ok(true)
     }

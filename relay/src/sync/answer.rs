@@ -44,9 +44,9 @@ impl Page {
         if after >= row.version {
             return Ok(nothing);
         }
-        let end = operations::page_end(database.read(), row.number, after, PAGE_BOUNDS).await?;
+        let end = database.within(operations::page_end(database.read(), row.number, after, PAGE_BOUNDS)).await?;
         let end = end.ok_or_else(|| StoreError::corrupt(format!("operations after {after}"), "no segment ends there"))?;
-        let rows = operations::range(database.read(), row.number, after + 1, end.version).await?;
+        let rows = database.within(operations::range(database.read(), row.number, after + 1, end.version)).await?;
         Ok(Self { runs: runs_of(rows)?, through: end.version, running: end.running })
     }
 

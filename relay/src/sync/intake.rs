@@ -5,6 +5,7 @@ use std::cell::Cell;
 use axum::body::Bytes;
 use nodespace_protocol::ids::{DeviceId, OpHash, UserId};
 use nodespace_protocol::op::segment::Position;
+use nodespace_protocol::view::consistency::VerifiedOps;
 use nodespace_protocol::view::encoding::PACKET_LIMITS;
 use nodespace_protocol::view::{AuthenticatedUser, Authority, Cursor, Encoding, SecurityError, SyncPacket, SyncSecurity, VerifiedSegment};
 use tokio::runtime::Handle;
@@ -25,8 +26,8 @@ pub(super) struct Intake {
     pub(super) encoding: Encoding,
     /// Where its sender stands.
     pub(super) cursor: Cursor,
-    /// Its operations, authentic, without attachments.
-    pub(super) segments: Vec<VerifiedSegment>,
+    /// Its operations by segment, authentic, without attachments.
+    pub(super) segments: Vec<VerifiedOps>,
     /// The attachments that came along.
     pub(super) carried: Vec<(AttachmentHash, Bytes)>,
 }
@@ -90,17 +91,12 @@ fn payload_bytes(segment: &VerifiedSegment) -> usize {
 }
 
 /// Takes attachments off: they go to object storage, and their hashes stay in the headers.
-fn detach(mut segments: Vec<VerifiedSegment>) -> (Vec<VerifiedSegment>, Vec<(AttachmentHash, Bytes)>) {
+fn detach(segments: Vec<VerifiedSegment>) -> (Vec<VerifiedOps>, Vec<(AttachmentHash, Bytes)>) {
     let mut carried = Vec::new();
-    for segment in &mut segments {
-        for wire in &mut segment.segment.ops {
-            if let Some((blob, bytes)) = &mut wire.attachment
-                && let Some(bytes) = bytes.take()
-            {
-                carried.push((blob.hash, Bytes::copy_from_slice(&bytes)));
-            }
-        }
-        segment.ops.iter_mut().for_each(|op| op.attachment = None);
+    let mut bare = Vec::with_capacity(segments.len());
+    for VerifiedSegment { mut ops, .. } in segments {
+        carried.extend(ops.take_attachments().into_iter().map(|(hash, bytes)| (hash, Bytes::copy_from_slice(&bytes))));
+        bare.push(ops);
     }
-    (segments, carried)
+    (bare, carried)
 }

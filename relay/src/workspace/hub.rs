@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::RelayReplica;
+use super::opening::openings;
 use super::push::{PushJob, Pushed};
 use super::seat::{Request, Seat, Surroundings};
 use crate::checkpoints::Checkpoints;
@@ -69,7 +70,7 @@ impl Hub {
         let HubParts { database, bus, metrics, checkpoints } = parts;
         let idle = Duration::from_secs(server.workspace_idle_seconds);
         let (here, seated) = mpsc::channel(1);
-        let around = Surroundings { database, bus, metrics, quota, idle, checkpoints, _here: here };
+        let around = Surroundings { database, bus, metrics, quota, idle, checkpoints, openings: openings(), _here: here };
         let bytes_max = server.workspaces_in_memory_mib << 20;
         let shared = Shared {
             seats: Mutex::new(HashMap::new()),

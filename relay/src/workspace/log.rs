@@ -7,19 +7,18 @@
 //!
 //! Checkpoints of the replica are in this instance's data folder, when it has one for them: see [`crate::checkpoints`].
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nodespace_protocol::ids::{NodeId, OpHash};
 use nodespace_protocol::op::{Op, ParentRef};
 use nodespace_protocol::store::{Checkpoint, OpIndex, PartKey, Record, Saver, Store, StoreError};
-use sqlx::PgPool;
 use tokio::runtime::Handle;
 
 use crate::checkpoints::{CheckpointFile, Place};
 use crate::metrics::Metrics;
-use crate::store::{self, LogRow, PageBounds};
+use crate::store::{self, Database, FoundRow, LogRow, PageBounds, operations};
 
 /// Bytes of operations kept in memory for one workspace; the oldest leave first and are read again when they are needed.
 const CACHE_BYTES_MAX: usize = 1 << 20;
@@ -27,14 +26,21 @@ const CACHE_BYTES_MAX: usize = 1 << 20;
 const OPENING_CACHE_BYTES_MAX: usize = 4 << 20;
 /// Operations read with one that is asked for while a workspace is opened: those of its membership lie together.
 const READ_AHEAD: u64 = 64;
+/// Bytes of them, with the last one beyond.
+const READ_AHEAD_BYTES: u64 = 1 << 20;
 /// What an operation takes beside its payload, about.
 const OP_BYTES: usize = 512;
-/// Operations read at once when a log is replayed.
+/// Operations read at once when a log is replayed, and bytes of them.
 const REPLAY_PAGE: u64 = 1_024;
-/// What is read at once of what other instances added.
+const REPLAY_PAGE_BYTES: u64 = 2 << 20;
+/// After so many bytes a replay ends early: who replays folds what it has then, and asks for the rest.
+const REPLAY_BYTES_MAX: usize = 8 << 20;
+/// What is read at once of what other instances added. A segment that is longer is read whole.
 const CATCH_UP_PAGE: PageBounds = PageBounds { operations: 4_096, bytes: 8 << 20 };
-/// So few are read without cutting a page first.
-const CATCH_UP_AT_ONCE: u64 = 512;
+/// Hashes looked for by one question.
+const HASHES_AT_ONCE: usize = 4_096;
+/// Hashes remembered as being of no operation here.
+const ABSENT_MAX: usize = 1 << 16;
 
 /// The log of one workspace as the protocol's store.
 #[derive(Clone, Debug)]
@@ -46,7 +52,7 @@ pub(crate) struct LogStore {
 
 #[derive(Clone, Debug)]
 struct LogReader {
-    pool: PgPool,
+    database: Database,
     number: i64,
     runtime: Handle,
     metrics: Metrics,
@@ -62,6 +68,9 @@ struct Inner {
     pending: Vec<Record>,
     pending_ops: Vec<Arc<Op>>,
     pending_by_hash: HashMap<OpHash, usize>,
+    /// Hashes that were looked for in vain. None of them is an operation's up to `committed`, and none can become one there: what is added
+    /// comes through here.
+    absent: HashSet<OpHash>,
     /// Whether what is appended comes from the database: then it is not to be written again.
     following: bool,
     cache: OpCache,
@@ -92,9 +101,9 @@ impl Default for ReplayedTo {
 
 impl LogStore {
     /// The log with this number, of which `committed` operations are in the database.
-    pub(crate) fn open(pool: PgPool, number: i64, committed: u64, runtime: Handle, metrics: Metrics) -> Self {
+    pub(crate) fn open(database: Database, number: i64, committed: u64, runtime: Handle, metrics: Metrics) -> Self {
         let inner = Inner { committed, cache: OpCache::bounded(OPENING_CACHE_BYTES_MAX), ..Inner::default() };
-        Self { reader: LogReader { pool, number, runtime, metrics }, inner: Arc::new(Mutex::new(inner)), checkpoints: None }
+        Self { reader: LogReader { database, number, runtime, metrics }, inner: Arc::new(Mutex::new(inner)), checkpoints: None }
     }
 
     /// With a file for checkpoints; `found` is the one to open the replica from: how many records it includes, and its version.
@@ -139,16 +148,14 @@ impl LogStore {
 
     /// Reads what another instance added after what is known here, up to a version at which a segment ends: some whole segments.
     pub(crate) fn read_on(&self, through: u64) -> Result<Vec<LogRow>, StoreError> {
-        let LogReader { pool, number, .. } = &self.reader;
         let after = self.committed();
-        let mut end = through;
-        if through - after > CATCH_UP_AT_ONCE {
-            let page = self.reader.wait(store::operations::page_end(pool, *number, after, CATCH_UP_PAGE))?;
-            let unsigned =
-                || StoreError::Corrupt { place: format!("operations after {after}"), what: "they end without a signature".into() };
-            end = page.ok_or_else(unsigned)?.version;
+        let page = through.min(after + u64::from(CATCH_UP_PAGE.operations));
+        let mut rows = self.reader.range_within(after + 1, page, CATCH_UP_PAGE.bytes.into())?;
+        let whole = rows.iter().rposition(|row| row.signature.is_some()).map_or(0, |last| last + 1);
+        rows.truncate(whole);
+        if rows.is_empty() {
+            rows = self.reader.range(after + 1, self.reader.page_end(after)?)?;
         }
-        let rows = self.reader.range(after + 1, end)?;
         let before = rows.iter().flat_map(|row| builds_on(&row.op)).collect();
         self.preload(before)?;
         Ok(rows)
@@ -170,6 +177,7 @@ impl LogStore {
         inner.records += inner.pending.len() as u64;
         inner.pending.clear();
         inner.pending_by_hash.clear();
+        inner.absent.clear();
         for op in std::mem::take(&mut inner.pending_ops) {
             inner.committed += 1;
             let index = OpIndex(inner.committed as u32 - 1);
@@ -177,17 +185,19 @@ impl LogStore {
         }
     }
 
-    /// Reads operations by hash ahead of their being asked for, in one question.
+    /// Reads operations by hash ahead of their being asked for, thousands by one question: as many as stay at hand, and of the others
+    /// whether they are here.
     pub(crate) fn preload(&self, mut hashes: Vec<OpHash>) -> Result<(), StoreError> {
-        {
+        let bytes = {
             let inner = self.lock();
-            hashes.retain(|hash| inner.cache.find(hash).is_none());
-        }
+            hashes.retain(|hash| !inner.tells_of(hash));
+            inner.cache.bytes_max as u64
+        };
         hashes.sort_unstable();
         hashes.dedup();
-        if !hashes.is_empty() {
-            let rows = self.reader.by_hash(&hashes)?;
-            self.keep(&rows);
+        for hashes in hashes.chunks(HASHES_AT_ONCE) {
+            let found = self.reader.by_hash(hashes, bytes)?;
+            self.keep_found(hashes, &found);
         }
         Ok(())
     }
@@ -200,9 +210,26 @@ impl LogStore {
         }
     }
 
+    /// Keeps what was found of some hashes, and which of them were not. What another instance added since is not ours yet.
+    fn keep_found(&self, hashes: &[OpHash], found: &[FoundRow]) {
+        let mut inner = self.lock();
+        let committed = inner.committed;
+        let mut absent: HashSet<OpHash> = hashes.iter().copied().collect();
+        for found in found.iter().filter(|found| found.version <= committed) {
+            absent.remove(&found.hash);
+            if let Some(row) = &found.row {
+                inner.cache.insert(OpIndex(found.version as u32 - 1), Arc::clone(&row.op));
+            }
+        }
+        if inner.absent.len() + absent.len() > ABSENT_MAX {
+            inner.absent.clear();
+        }
+        inner.absent.extend(absent);
+    }
+
     /// Reads a page of what is replayed, with what it builds on.
     fn read_page(&self, first: u64, last: u64) -> Result<Vec<LogRow>, StoreError> {
-        let rows = self.reader.range(first, last)?;
+        let rows = self.reader.range_within(first, last, REPLAY_PAGE_BYTES)?;
         if rows.first().is_none_or(|row| row.version != first) {
             return Err(StoreError::Corrupt { place: format!("operation {first}"), what: "it is missing".into() });
         }
@@ -229,22 +256,36 @@ fn builds_on(op: &Op) -> impl Iterator<Item = OpHash> {
 
 impl LogReader {
     fn wait<T>(&self, question: impl Future<Output = Result<T, store::StoreError>>) -> Result<T, StoreError> {
-        self.runtime.block_on(question).map_err(|error| match error {
+        self.runtime.block_on(self.database.within(question)).map_err(|error| match error {
             store::StoreError::Corrupt { place, what } => StoreError::Corrupt { place, what },
             other => StoreError::Environment { doing: "reading the log", source: Box::new(other) },
         })
     }
 
     fn range(&self, first: u64, last: u64) -> Result<Vec<LogRow>, StoreError> {
-        let rows = self.wait(store::operations_in(&self.pool, self.number, first, last))?;
+        let rows = self.wait(operations::range(self.database.read(), self.number, first, last))?;
         self.metrics.log_read(rows.len());
         Ok(rows)
     }
 
-    fn by_hash(&self, hashes: &[OpHash]) -> Result<Vec<LogRow>, StoreError> {
-        let rows = self.wait(store::operations_by_hash(&self.pool, self.number, hashes))?;
+    /// The first of some rows, until they have so many bytes.
+    fn range_within(&self, first: u64, last: u64, bytes: u64) -> Result<Vec<LogRow>, StoreError> {
+        let rows = self.wait(operations::range_within(self.database.read(), self.number, first..=last, bytes))?;
         self.metrics.log_read(rows.len());
         Ok(rows)
+    }
+
+    /// Where the first segment after a version ends, or one after it.
+    fn page_end(&self, after: u64) -> Result<u64, StoreError> {
+        let unsigned = || StoreError::Corrupt { place: format!("operations after {after}"), what: "they end without a signature".into() };
+        let page = self.wait(operations::page_end(self.database.read(), self.number, after, CATCH_UP_PAGE))?;
+        page.map(|page| page.version).ok_or_else(unsigned)
+    }
+
+    fn by_hash(&self, hashes: &[OpHash], bytes: u64) -> Result<Vec<FoundRow>, StoreError> {
+        let found = self.wait(operations::by_hash(self.database.read(), self.number, hashes, bytes))?;
+        self.metrics.log_read(found.iter().filter(|found| found.row.is_some()).count());
+        Ok(found)
     }
 }
 
@@ -254,11 +295,13 @@ impl Store for LogStore {
         for record in group {
             match &record {
                 Record::Op(op) if inner.following => {
+                    inner.absent.remove(&op.hash);
                     inner.committed += 1;
                     let index = OpIndex(inner.committed as u32 - 1);
                     inner.cache.insert(index, Arc::clone(op));
                 }
                 Record::Op(op) => {
+                    inner.absent.remove(&op.hash);
                     let at = inner.pending_ops.len();
                     inner.pending_by_hash.insert(op.hash, at);
                     inner.pending_ops.push(Arc::clone(op));
@@ -301,7 +344,7 @@ impl Store for LogStore {
             }
             if inner.is_opening() { inner.committed.min(version + READ_AHEAD - 1) } else { version }
         };
-        let rows = self.reader.range(version, last)?;
+        let rows = self.reader.range_within(version, last, READ_AHEAD_BYTES)?;
         let op = rows.first().filter(|row| row.version == version).map(|row| Arc::clone(&row.op));
         self.keep(&rows);
         op.ok_or_else(|| StoreError::Corrupt { place: format!("operation {version}"), what: "it is missing".into() })
@@ -316,30 +359,34 @@ impl Store for LogStore {
             if let Some(index) = inner.cache.find(hash) {
                 return Ok(Some(index));
             }
+            if inner.absent.contains(hash) {
+                return Ok(None);
+            }
         }
-        let rows = self.reader.by_hash(&[*hash])?;
-        // What another instance added since is not ours yet.
+        let found = self.reader.by_hash(&[*hash], u64::MAX)?;
+        self.keep_found(&[*hash], &found);
         let committed = self.committed();
-        let found = rows.first().filter(|row| row.version <= committed).map(|row| OpIndex(row.version as u32 - 1));
-        self.keep(&rows);
-        Ok(found)
+        Ok(found.first().filter(|found| found.version <= committed).map(|found| OpIndex(found.version as u32 - 1)))
     }
 
+    /// It may end early, with some records at least, and is asked again then: opening holds what it is given until it folds it.
     fn replay(&self, from: u64, each: &mut dyn FnMut(Record) -> ControlFlow<()>) -> Result<(), StoreError> {
         self.note_refused(from);
         let mut at = Some(self.lock().replayed).filter(|at| at.record <= from).unwrap_or_default();
         let committed = self.committed();
-        while at.version <= committed {
+        let mut bytes = 0;
+        while at.version <= committed && bytes < REPLAY_BYTES_MAX {
             for row in self.read_page(at.version, committed.min(at.version + REPLAY_PAGE - 1))? {
                 while at.version == row.version {
                     let (record, next) = at.step(&row);
                     let given = at.record >= from;
                     at = next;
-                    if let Some(record) = record.filter(|_| given)
-                        && each(record).is_break()
-                    {
-                        self.note_replayed(at);
-                        return Ok(());
+                    if let Some(record) = record.filter(|_| given) {
+                        bytes += row.op.payload.len();
+                        if each(record).is_break() {
+                            self.note_replayed(at);
+                            return Ok(());
+                        }
                     }
                 }
             }
@@ -475,6 +522,11 @@ impl OpCache {
 }
 
 impl Inner {
+    /// Whether it is known without a question whether a hash is an operation's here.
+    fn tells_of(&self, hash: &OpHash) -> bool {
+        self.pending_by_hash.contains_key(hash) || self.cache.find(hash).is_some() || self.absent.contains(hash)
+    }
+
     fn is_opening(&self) -> bool {
         self.cache.bytes_max == OPENING_CACHE_BYTES_MAX
     }

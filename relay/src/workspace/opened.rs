@@ -13,19 +13,19 @@ use super::turn::NODE_CACHE_BYTES;
 use crate::checkpoints::Place;
 use crate::store::{Epoch, WorkspaceRow};
 
-/// A checkpoint is due after a sixteenth of the operations that the last one includes, within these bounds ..
-const DUE_OPERATIONS: std::ops::RangeInclusive<u64> = 2_048..=16_384;
+/// A checkpoint is due after a sixteenth of the operations that the last one includes, within these bounds. As many as the upper one says
+/// an instance that was killed reads and folds again of each of its workspaces, and when it is back they are all asked for at once ..
+const DUE_OPERATIONS: std::ops::RangeInclusive<u64> = 2_048..=4_096;
 const DUE_PART: u64 = 16;
 /// .. and not before the last one is so old: a workspace with thousands of writes a second is not to be saved all the time.
 const DUE_AFTER: Duration = Duration::from_secs(2);
 /// When a replica leaves memory, a checkpoint is made of it unless so few operations came since the last: those are read sooner.
 const WORTHWHILE_OPERATIONS: u64 = 64;
 
-/// What a replica takes in memory, about: for itself with its caches, for each operation and node it knows of, and for each state of a node.
-const REPLICA_BYTES: u64 = 3 << 19;
+/// What a replica takes in memory, about: for itself with its caches, and for each operation and node it knows of.
+const REPLICA_BYTES: u64 = NODE_CACHE_BYTES as u64 + (3 << 19);
 const OP_BYTES: u64 = 16;
 const NODE_BYTES: u64 = 250;
-const STATE_BYTES: u64 = 900;
 
 /// What a replica may be opened from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,21 +75,24 @@ impl Opened {
     }
 
     /// What it folded is in the database, up to where the log has this running hash.
-    pub(super) const fn is_settled_at(&mut self, running: RunningHash) {
+    pub(super) const fn settle_at(&mut self, running: RunningHash) {
         self.settled = Some(running);
     }
 
+    /// Whether the rows of nodes show everything it has folded.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.settled.is_some()
+    }
+
     /// It is about to fold more.
-    pub(super) const fn is_unsettled(&mut self) {
+    pub(super) const fn unsettle(&mut self) {
         self.settled = None;
     }
 
     /// What it takes in memory, about.
     pub(super) fn weight(&self) -> u64 {
-        let counts = self.replica.counts();
-        let changed = self.replica.dirty_nodes() as u64;
-        let states = changed * STATE_BYTES + ((counts.nodes.saturating_sub(changed)) * STATE_BYTES).min(NODE_CACHE_BYTES as u64);
-        REPLICA_BYTES + counts.ops * OP_BYTES + counts.nodes * NODE_BYTES + states
+        let (operations, nodes) = (self.replica.store().committed(), self.replica.known_nodes() as u64);
+        REPLICA_BYTES + operations * OP_BYTES + nodes * NODE_BYTES + self.replica.dirty_bytes() as u64
     }
 
     fn since_checkpoint(&self) -> u64 {
@@ -108,7 +111,7 @@ impl Opened {
     }
 
     fn can_be_saved(&self) -> bool {
-        self.settled.is_some() && self.saving.is_none() && self.replica.store().checkpoints().is_some()
+        self.is_settled() && self.saving.is_none() && self.replica.store().checkpoints().is_some()
     }
 
     /// Takes up what changed since the last checkpoint. It does not change while it is saved elsewhere.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nodespace_protocol::ids::{UserId, WorkspaceId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +24,8 @@ use crate::store::Database;
 pub(super) const QUEUE_MAX: usize = 256;
 /// Operations of one turn; packets beyond it wait for the next. One larger packet is a turn of its own.
 const TURN_OPERATIONS_MAX: usize = 4_096;
-/// A replica is weighed again after so many operations: that looks at each of its nodes.
-const WEIGHED_EVERY: u64 = 512;
+/// Bytes of them, about: they are in memory several times until the transaction is committed.
+const TURN_BYTES_MAX: u64 = 8 << 20;
 
 /// A question to a replica that is up to date, or the reason why there is none.
 pub(super) type Question = Box<dyn FnOnce(Result<&RelayReplica, Refusal>) + Send>;
@@ -44,6 +44,7 @@ pub(super) struct Surroundings {
     pub(super) quota: QuotaConfig,
     pub(super) idle: Duration,
     pub(super) checkpoints: Checkpoints,
+    pub(super) openings: Arc<Semaphore>,
     /// Gone when all seats have ended: nothing is ever sent.
     pub(super) _here: mpsc::Sender<()>,
 }
@@ -70,8 +71,9 @@ impl Seat {
             workspace,
             checkpoints: around.checkpoints.clone(),
             metrics: around.metrics.clone(),
+            openings: Arc::clone(&around.openings),
         };
-        let service = Service { workspace, around, bench, queue, opened: None, bytes: Arc::clone(&bytes), weighed_at: 0 };
+        let service = Service { workspace, around, bench, queue, opened: None, bytes: Arc::clone(&bytes) };
         tokio::spawn(service.serve(stop.clone()));
         Self { requests, stop, bytes, used: Instant::now() }
     }
@@ -84,8 +86,6 @@ struct Service {
     queue: mpsc::Receiver<Request>,
     opened: Option<Opened>,
     bytes: Arc<AtomicU64>,
-    /// How many operations the replica had when it was weighed.
-    weighed_at: u64,
 }
 
 impl Service {
@@ -114,17 +114,18 @@ impl Service {
     async fn take_turn(&mut self, first: Request) {
         let mut jobs = Vec::new();
         let mut questions = Vec::new();
-        let mut operations = 0;
+        let (mut operations, mut bytes) = (0, 0);
         let mut next = Some(first);
         while let Some(request) = next.take() {
             match request {
                 Request::Push(job, answer) => {
                     operations += job.operations();
+                    bytes += job.bytes();
                     jobs.push((job, answer));
                 }
                 Request::Ask(question) => questions.push(question),
             }
-            if operations < TURN_OPERATIONS_MAX {
+            if operations < TURN_OPERATIONS_MAX && bytes < TURN_BYTES_MAX {
                 next = self.queue.try_recv().ok();
             }
         }
@@ -191,11 +192,6 @@ impl Service {
     }
 
     fn weigh(&mut self) {
-        let Some(opened) = &self.opened else { return self.bytes.store(0, Ordering::Relaxed) };
-        let operations = opened.replica.store().committed();
-        if operations.abs_diff(self.weighed_at) >= WEIGHED_EVERY || self.bytes.load(Ordering::Relaxed) == 0 {
-            self.weighed_at = operations;
-            self.bytes.store(opened.weight(), Ordering::Relaxed);
-        }
+        self.bytes.store(self.opened.as_ref().map_or(0, Opened::weight), Ordering::Relaxed);
     }
 }

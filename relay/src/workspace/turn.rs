@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nodespace_protocol::ids::{UserId, WorkspaceId};
+use nodespace_protocol::ids::{OpHash, UserId, WorkspaceId};
 use nodespace_protocol::store::{Record, StoreError as ReplicaStoreError};
-use sqlx::PgConnection;
-use tokio::runtime::Handle;
+use sqlx::{PgConnection, Postgres, Transaction};
+use tokio::sync::Semaphore;
 
+use super::RelayReplica;
 use super::opened::{Opened, Trust};
-use super::push::{Effects, PushJob, Pushed};
+use super::push::{Effects, PushJob, Pushed, Room};
 use super::segments::runs_of;
-use super::{LogStore, RelayReplica};
-use crate::checkpoints::{CheckpointFile, Checkpoints, Place};
+use crate::checkpoints::Checkpoints;
 use crate::clock;
 use crate::config::QuotaConfig;
-use crate::metrics::{Metrics, OpenedFrom};
+use crate::metrics::Metrics;
 use crate::refusal::Refusal;
-use crate::store::{Advance, Database, Epoch, MembershipRows, NodeRows, OperationRows, StoreError, WorkspaceRow, attachments, operations};
+use crate::store::{Advance, Database, Epoch, MembershipRows, NodeRows, OperationRows, StoreError, WorkspaceRow, attachments, turns};
 
 /// Memory for node states that were read again, of one workspace.
 pub(super) const NODE_CACHE_BYTES: usize = 1 << 20;
@@ -83,6 +83,16 @@ pub(super) struct Workbench {
     pub(super) workspace: WorkspaceId,
     pub(super) checkpoints: Checkpoints,
     pub(super) metrics: Metrics,
+    pub(super) openings: Arc<Semaphore>,
+}
+
+/// A turn that has its lock.
+struct Begun {
+    transaction: Transaction<'static, Postgres>,
+    row: WorkspaceRow,
+    /// The replica, when there is one that is of the log.
+    current: Option<Opened>,
+    epoch: Epoch,
 }
 
 /// What the transaction writes beside the counter.
@@ -108,35 +118,54 @@ impl Written {
 }
 
 impl Workbench {
-    /// Opens the replica, or brings one up to date, without locking anything. `None` when the workspace is not here.
+    /// Opens the replica, or brings one up to date. Nothing is locked, unless the time of something has come that was ahead of it. `false`
+    /// when the workspace is not here.
     pub(super) async fn refresh(&self, opened: &mut Option<Opened>) -> Result<bool, TurnError> {
-        let Some(row) = WorkspaceRow::read(self.database.read(), &self.workspace).await? else {
+        let Some(row) = self.read_row().await? else {
             *opened = None;
             return Ok(false);
         };
         let epoch = self.database.epoch().current();
         let current = opened.take().filter(|opened| opened.is_of(&row, epoch));
-        let (bench, held) = (self.clone(), row.held);
-        let caught_up = in_thread(move || {
+        let permit = self.may_open(current.is_none()).await;
+        let bench = self.clone();
+        let (caught_up, is_shown) = in_thread(move || {
             let mut now = match current {
                 Some(opened) => opened,
                 None => bench.open(&row, epoch, Trust::Checkpoint)?,
             };
-            bench.catch_up(&mut now, row.version)?;
-            now.replica.tick(clock::now())?;
-            if !row.held {
-                // Those who added what was just read have written these.
-                drop(now.replica.take_changed()?);
-                now.is_settled_at(row.running);
-            }
-            Ok(now)
+            drop(permit);
+            let is_shown = bench.bring_up(&mut now, &row)?;
+            Ok((now, is_shown))
         })
         .await?;
         *opened = Some(caught_up);
-        if held {
+        if !is_shown {
             self.release(opened).await?;
         }
         Ok(true)
+    }
+
+    /// Brings a replica up to a row. Answers whether the rows of nodes show everything it folded.
+    fn bring_up(&self, opened: &mut Opened, row: &WorkspaceRow) -> Result<bool, TurnError> {
+        let was_shown = opened.is_settled() && opened.behind(row.version) == 0;
+        self.catch_up(opened, row.version)?;
+        let now = clock::now();
+        let is_due = opened.replica.next_timeout().is_some_and(|due| due <= now);
+        opened.replica.tick(now)?;
+        if !row.held {
+            // Those who added what was just read have written these.
+            drop(opened.replica.take_changed()?);
+        }
+        let is_shown = !row.held || (was_shown && !is_due);
+        if is_shown {
+            opened.settle_at(row.running);
+        }
+        Ok(is_shown)
+    }
+
+    async fn read_row(&self) -> Result<Option<WorkspaceRow>, StoreError> {
+        self.database.within(WorkspaceRow::read(self.database.read(), &self.workspace)).await
     }
 
     /// Writes the canonical nodes of operations whose time has come.
@@ -144,69 +173,6 @@ impl Workbench {
         let outcome = self.run(opened, &[], Vec::new()).await?;
         drop(outcome);
         Ok(())
-    }
-
-    /// Opens the replica of the log as a row has it: from this instance's checkpoint, if it has one that fits, and what came since.
-    fn open(&self, row: &WorkspaceRow, epoch: Epoch, trust: Trust) -> Result<Opened, TurnError> {
-        let started = std::time::Instant::now();
-        let (pool, runtime) = (self.database.read().clone(), Handle::current());
-        let file = runtime.block_on(self.checkpoints.take(self.workspace));
-        let mut log = LogStore::open(pool, row.number, row.version, runtime, self.metrics.clone());
-        let mut since = 0;
-        if let Some(file) = file {
-            let found = self.fitting(&file, row, epoch, trust)?;
-            since = found.map_or(0, |(_, version)| version);
-            log = log.with_checkpoints(file, found);
-        }
-        let mut replica = RelayReplica::open(self.workspace, log, None, clock::now())?;
-        replica.set_cache_bytes(NODE_CACHE_BYTES);
-        let used = replica.store().opened();
-        if used == Some(false) {
-            since = 0;
-            if let Some(file) = replica.store().checkpoints() {
-                self.throw_away(file, "its parts cannot be read");
-            }
-        }
-        let from = if used == Some(true) { OpenedFrom::Checkpoint } else { OpenedFrom::Log };
-        self.metrics.opened(from, started.elapsed());
-        Ok(Opened::new(replica, row.number, epoch, since))
-    }
-
-    /// The checkpoint in a file when it is of this log: how many records it includes, and its version. One that is not is thrown away.
-    fn fitting(&self, file: &CheckpointFile, row: &WorkspaceRow, epoch: Epoch, trust: Trust) -> Result<Option<(u64, u64)>, TurnError> {
-        let misfit = match file.anchor() {
-            Ok(None) => return Ok(None),
-            Ok(Some(_)) if trust == Trust::LogAlone => "a turn failed with it".to_owned(),
-            Ok(Some(anchor)) => match Place::decode(&anchor.place) {
-                None => "it is of another form".to_owned(),
-                Some(place) => match self.misfit(&place, row, epoch)? {
-                    None => return Ok(Some((anchor.records, place.version))),
-                    Some(misfit) => misfit.to_owned(),
-                },
-            },
-            Err(error) => crate::store::chain(&error),
-        };
-        self.throw_away(file, &misfit);
-        Ok(None)
-    }
-
-    fn misfit(&self, place: &Place, row: &WorkspaceRow, epoch: Epoch) -> Result<Option<&'static str>, StoreError> {
-        if let Some(misfit) = place.misfit(&self.workspace, row, epoch) {
-            return Ok(Some(misfit));
-        }
-        let running = match row.version == place.version {
-            true => Some(row.running),
-            false => Handle::current().block_on(operations::running_at(self.database.read(), row.number, place.version))?,
-        };
-        Ok((running != Some(place.running)).then_some("the log is another one up to where it ends"))
-    }
-
-    fn throw_away(&self, file: &CheckpointFile, why: &str) {
-        tracing::warn!(workspace = %self.workspace.short(), why, "a checkpoint is thrown away, and the log read instead");
-        self.metrics.checkpoint("thrown_away");
-        if let Err(error) = file.start_over() {
-            tracing::warn!(error = %crate::store::chain(&error), "a checkpoint that is of no use cannot be removed");
-        }
     }
 
     /// Makes a turn. After an error `opened` is empty.
@@ -229,29 +195,18 @@ impl Workbench {
         jobs: &Arc<Vec<PushJob>>,
         trust: Trust,
     ) -> Result<Outcome, TurnError> {
-        let founds = jobs.iter().any(PushJob::founds);
-        let mut current = opened.take();
-        let mut tries = 0..ATTEMPTS;
-        let (mut transaction, row, current, epoch) = loop {
-            current = self.prepare(current, jobs, trust).await?;
-            let mut transaction = self.database.write().begin().await.map_err(StoreError::doing("beginning a turn"))?;
-            let Some(row) = self.lock(&mut transaction, founds, founders).await? else { return Ok(not_here(jobs)) };
-            let epoch = self.database.epoch().current();
-            current = current.filter(|opened| opened.is_of(&row, epoch));
-            // Nobody else should wait for what takes long; at last it is done nevertheless.
-            let ready = current.as_ref().map_or(row.version == 0, |opened| opened.behind(row.version) <= BEHIND_MAX);
-            if ready || tries.next().is_none() {
-                break (transaction, row, current, epoch);
-            }
-            transaction.rollback().await.map_err(StoreError::doing("putting a turn off"))?;
-        };
-        let (bench, at, jobs) = (self.clone(), row.clone(), Arc::clone(jobs));
+        let Some(begun) = self.start(opened.take(), founders, jobs, trust).await? else { return Ok(not_here(jobs)) };
+        let Begun { mut transaction, row, current, epoch } = begun;
+        // Of a workspace that is new here there is nothing to read.
+        let permit = self.may_open(current.is_none() && row.version > 0).await;
+        let (bench, at, all) = (self.clone(), row.clone(), Arc::clone(jobs));
         let (mut now, mut answers, written) = in_thread(move || {
             let mut now = match current {
                 Some(opened) => opened,
                 None => bench.open(&at, epoch, trust)?,
             };
-            let (answers, written) = bench.fold(&mut now, &at, &jobs)?;
+            drop(permit);
+            let (answers, written) = bench.fold(&mut now, &at, &all)?;
             Ok((now, answers, written))
         })
         .await?;
@@ -260,14 +215,71 @@ impl Workbench {
             // Nothing founded it after all: the row goes with the transaction.
             return Ok(Outcome { answers, grown_to: None });
         }
-        write(&mut transaction, &row, &written).await?;
-        transaction.commit().await.map_err(StoreError::doing("committing a turn"))?;
+        self.database.within(write(&mut transaction, &row, &written)).await?;
+        self.database.within(async { transaction.commit().await.map_err(StoreError::doing("committing a turn")) }).await?;
         now.replica.store().settle();
         let left = written.moves(&row);
-        now.is_settled_at(left.running);
+        now.settle_at(left.running);
         *opened = Some(now);
         answers.iter_mut().flatten().for_each(|pushed| pushed.row = Some(left.clone()));
+        self.tell_conflicts(opened, jobs, &mut answers).await;
         Ok(Outcome { answers, grown_to: (grown > 0).then_some(row.version + grown) })
+    }
+
+    /// Locks the workspace's row, if possible with a replica at hand that lacks little of it. `None` when the workspace is not here.
+    async fn start(
+        &self,
+        mut current: Option<Opened>,
+        founders: &[UserId],
+        jobs: &[PushJob],
+        trust: Trust,
+    ) -> Result<Option<Begun>, TurnError> {
+        let founds = jobs.iter().any(PushJob::founds);
+        let mut tries = 0..ATTEMPTS;
+        loop {
+            current = self.prepare(current, jobs, trust).await?;
+            let begin = self.database.write().begin();
+            let mut transaction = self.database.within(async { begin.await.map_err(StoreError::doing("beginning a turn")) }).await?;
+            let locked = self.database.within(self.lock(&mut transaction, founds, founders)).await?;
+            let Some(row) = locked else { return Ok(None) };
+            let epoch = self.database.epoch().current();
+            current = current.filter(|opened| opened.is_of(&row, epoch));
+            // Nobody else should wait for what takes long; at last it is done nevertheless.
+            let ready = current.as_ref().map_or(row.version == 0, |opened| opened.behind(row.version) <= BEHIND_MAX);
+            if ready || tries.next().is_none() {
+                return Ok(Some(Begun { transaction, row, current, epoch }));
+            }
+            self.database.within(async { transaction.rollback().await.map_err(StoreError::doing("putting a turn off")) }).await?;
+        }
+    }
+
+    /// Adds to the answers the conflicts that packets are part of, when others may have the lock again. What was stored is stored, whatever
+    /// comes of this.
+    async fn tell_conflicts(&self, opened: &mut Option<Opened>, jobs: &Arc<Vec<PushJob>>, answers: &mut [Result<Pushed, Refusal>]) {
+        let stored = |answer: &Result<Pushed, Refusal>| answer.as_ref().map_or_else(|_| Vec::new(), |pushed| pushed.applied.clone());
+        let stored: Vec<Vec<OpHash>> = answers.iter().map(stored).collect();
+        if stored.iter().all(Vec::is_empty) {
+            return;
+        }
+        let Some(now) = opened.take() else { return };
+        let jobs = Arc::clone(jobs);
+        let found = in_thread(move || {
+            let found = jobs.iter().zip(&stored).map(|(job, stored)| job.conflicts(&now.replica, stored));
+            let found = found.collect::<Result<Vec<_>, _>>()?;
+            Ok((now, found))
+        });
+        match found.await {
+            Ok((now, found)) => {
+                *opened = Some(now);
+                for (answer, conflicts) in answers.iter_mut().zip(found) {
+                    if let Ok(pushed) = answer {
+                        pushed.conflicts = conflicts;
+                    }
+                }
+            }
+            // The replica is gone, and opened again when it is needed.
+            Err(error) => tracing::warn!(error = %crate::store::chain(&error), "conflicts could not be told"),
+        }
     }
 
     /// A replica that holds about what the log does, before anything is locked.
@@ -276,16 +288,17 @@ impl Workbench {
         if current.as_ref().is_some_and(|opened| opened.behind(seen) <= BEHIND_MAX) {
             return Ok(current);
         }
-        let row = WorkspaceRow::read(self.database.read(), &self.workspace).await?;
-        let Some(row) = row.filter(|row| row.version > 0) else { return Ok(None) };
+        let Some(row) = self.read_row().await?.filter(|row| row.version > 0) else { return Ok(None) };
         let epoch = self.database.epoch().current();
         let current = current.filter(|opened| opened.is_of(&row, epoch));
+        let permit = self.may_open(current.is_none()).await;
         let bench = self.clone();
         let ready = in_thread(move || {
             let mut now = match current {
                 Some(opened) => opened,
                 None => bench.open(&row, epoch, trust)?,
             };
+            drop(permit);
             bench.catch_up(&mut now, row.version)?;
             Ok(now)
         });
@@ -316,32 +329,15 @@ impl Workbench {
         replica.tick(now)?;
         let mut answers = Vec::with_capacity(jobs.len());
         let mut effects = Effects::default();
-        let mut left = (self.quota.workspace_mib << 20).saturating_sub(row.bytes);
+        let mut room = Room::of(self.quota, row);
         for job in jobs {
-            let bytes = job.bytes();
-            if bytes > left {
-                answers.push(Err(self.over_quota()));
-                continue;
-            }
-            let (pushed, own) = job.ingest(replica, now)?;
-            left -= bytes;
+            let (answer, own) = job.ingest(replica, now, &mut room)?;
             effects.membership |= own.membership;
             effects.held |= own.held;
-            answers.push(Ok(pushed));
-        }
-        for (job, answer) in jobs.iter().zip(&mut answers) {
-            if let Ok(pushed) = answer {
-                job.conflicts(replica, pushed)?;
-            }
+            answers.push(answer);
         }
         let written = self.written(replica, row, effects)?;
         Ok((answers, written))
-    }
-
-    fn over_quota(&self) -> Refusal {
-        let message =
-            format!("the workspace's operations would take more than {} MiB; ask the relay's operator for more", self.quota.workspace_mib);
-        Refusal::new(axum::http::StatusCode::INSUFFICIENT_STORAGE, "quota_exceeded", message)
     }
 
     fn written(&self, replica: &mut RelayReplica, row: &WorkspaceRow, effects: Effects) -> Result<Written, TurnError> {
@@ -368,7 +364,7 @@ impl Workbench {
     /// Gives the replica what other instances have added. It was judged when it was added, and is judged again: alike, since nothing in
     /// that depends on who judges.
     fn catch_up(&self, opened: &mut Opened, through: u64) -> Result<(), TurnError> {
-        opened.is_unsettled();
+        opened.unsettle();
         let replica = &mut opened.replica;
         let log = replica.store().clone();
         if log.committed() > through {
@@ -399,19 +395,23 @@ fn not_here(jobs: &[PushJob]) -> Outcome {
 }
 
 async fn write(transaction: &mut PgConnection, row: &WorkspaceRow, written: &Written) -> Result<(), StoreError> {
-    let version = row.version + written.operations.len() as u64;
-    written.operations.write(transaction, row.number, row.version).await?;
-    attachments::announce(transaction, row.number, &written.attachments).await?;
-    if !written.nodes.is_empty() {
-        written.nodes.write(transaction, row.number, version).await?;
+    let Written { operations, nodes, members, attachments, held } = written;
+    let version = row.version + operations.len() as u64;
+    let to = Advance { version, running: operations.running(), bytes_added: operations.bytes(), held: *held };
+    let is_plain = members.is_none() && attachments.is_empty() && version > row.version;
+    if let Some(nodes) = nodes.columns().filter(|_| is_plain) {
+        return turns::write(transaction, row.number, row.version, operations, nodes, &to).await;
     }
-    if let Some(members) = &written.members {
+    operations.write(transaction, row.number, row.version).await?;
+    attachments::announce(transaction, row.number, attachments).await?;
+    if !nodes.is_empty() {
+        nodes.write(transaction, row.number, version).await?;
+    }
+    if let Some(members) = members {
         members.write(transaction, row.number).await?;
     }
-    let moved = version > row.version || written.held != row.held;
-    if moved {
-        let (running, bytes_added) = (written.operations.running(), written.operations.bytes());
-        WorkspaceRow::advance(transaction, row.number, &Advance { version, running, bytes_added, held: written.held }).await?;
+    if version > row.version || *held != row.held {
+        WorkspaceRow::advance(transaction, row.number, &to).await?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Attachments: carried by packets, uploaded in bulk, fetched by hash; in a folder and in a bucket.
+//! Attachments: carried by packets, uploaded in bulk, fetched by hash; in a folder and in a bucket; when storage fails or loses some.
 
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use nodespace_relay::clock;
 use nodespace_relay::config::Secret;
 use nodespace_relay::server::AttachmentBatch;
 use nodespace_relay::server::AttachmentEntry;
+use nodespace_relay::store::WorkspaceRow;
 use serde_json::json;
 
 use crate::world::{Device, TestRelay, two_members};
@@ -84,6 +85,46 @@ async fn attachments_go_up_and_down_by_a_folder() {
     go_up_and_down(&relay).await;
     let folder = relay.config.attachment_folder().join("embeddings");
     assert!(folder.is_dir(), "{}", folder.display());
+}
+
+/// What the relay says it lacks of some attachments, and how many bytes of attachments it counts.
+async fn missing(relay: &TestRelay, device: &Device, hashes: &[OpHash]) -> (Vec<OpHash>, u64) {
+    let parts = relay.app.parts();
+    let row = WorkspaceRow::read(parts.database.read(), &device.workspace).await.unwrap().unwrap();
+    let hashes: Vec<[u8; 32]> = hashes.iter().map(|hash| hash.0).collect();
+    let missing = parts.attachments.missing(&row, &hashes).await.unwrap();
+    (missing.into_iter().map(OpHash).collect(), row.attachment_bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_storage_did_not_take_or_lost_is_named_and_taken_when_it_comes_again() {
+    let relay = TestRelay::start().await;
+    let (mut founder, joiner) = two_members(&relay).await;
+    founder.create("a", "text");
+    let (hash, bytes) = embed(&mut founder, "a", vec![0.5, -1.0, 0.25]);
+    let asked = [hash, OpHash([9; 32])];
+    // A file where the folder belongs: nothing can be written below it.
+    let folder = relay.config.attachment_folder().join("embeddings");
+    std::fs::write(&folder, b"in the way").unwrap();
+    founder.sync(&relay).await;
+    assert_eq!(missing(&relay, &founder, &asked).await, (vec![hash], 0), "acknowledged all the same; what nobody named is not asked for");
+    let path = format!("/v1/workspaces/{}/attachments", founder.workspace);
+    let question = json!({ "hashes": asked }).to_string();
+    let answer = relay.post(&format!("{path}/missing"), Some(&joiner.token), question).await;
+    assert_eq!(answer.json(), json!({ "missing": [hash] }));
+    let upload = async || relay.post(&path, Some(&founder.token), batch(&[(hash, bytes.clone())])).await;
+    assert_eq!(upload().await.refusal(), (503, "storage_unavailable".into()));
+    std::fs::remove_file(&folder).unwrap();
+    assert_eq!(upload().await.json()["stored"], 1);
+    assert_eq!(missing(&relay, &founder, &asked).await, (Vec::new(), bytes.len() as u64));
+    // The folder is lost. Whoever wants the attachment notices it.
+    std::fs::remove_dir_all(&folder).unwrap();
+    let one = format!("{path}/{}", hex(&hash.0));
+    assert_eq!(relay.get(&one, Some(&joiner.token)).await.refusal(), (404, "unknown_attachment".into()));
+    assert_eq!(missing(&relay, &founder, &asked).await, (vec![hash], 0));
+    assert_eq!(upload().await.json()["stored"], 1, "it is not taken for known");
+    assert_eq!(relay.get(&one, Some(&joiner.token)).await.body, bytes);
+    assert_eq!(missing(&relay, &founder, &asked).await, (Vec::new(), bytes.len() as u64));
 }
 
 /// An S3-compatible server; `None` where it is not installed.

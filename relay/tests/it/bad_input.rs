@@ -1,19 +1,28 @@
 //! What must not be taken: each kind has its code, and nothing of it is stored.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use nodespace_protocol::compress::{CompressionType, compress};
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+use nodespace_protocol::compress::CompressionType;
 use nodespace_protocol::ids::UserId;
 use nodespace_protocol::membership::Role;
 use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::LogRange;
+use nodespace_protocol::view::encoding::PACKET_ENCODED_BYTES_MAX;
 use nodespace_protocol::view::{Cursor, Encoding, SyncPacket};
 use nodespace_relay::clock;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::world::{Device, TestRelay, foreign_segment, two_members};
+use crate::servers::Shared;
+use crate::world::{Answer, Device, TestRelay, foreign_segment, two_members};
+
+/// How much memory a relay may take for something bad, whatever that unfolds to: a packet as it travels, and once unfolded, and some more.
+const MEMORY_MAX: u64 = 64 << 20;
 
 /// A founder that has written a little and is logged in, and a packet of what is not pushed yet.
 async fn founder(relay: &TestRelay) -> (Device, SyncPacket) {
@@ -32,29 +41,115 @@ async fn refused(relay: &TestRelay, device: &Device, body: Vec<u8>, expected: (u
     assert_eq!(relay.rows().await, before, "nothing is stored");
 }
 
+/// The same relay once more, as a process of its own: what that takes of memory is nobody else's.
+struct Apart {
+    child: Child,
+    url: String,
+}
+
+impl Apart {
+    fn of(relay: &TestRelay) -> Self {
+        let many = || "{ per_second = 1e6, burst = 1000000 }".to_owned();
+        let settings = [
+            ("SERVER_ADDRESS", "127.0.0.1:0".to_owned()),
+            ("SERVER_DATA", relay.config.server.data.display().to_string()),
+            ("DATABASE_URL", relay.config.database.url.reveal().to_owned()),
+            ("REDIS_URL", Shared::get().redis().to_owned()),
+            ("LIMITS_ADDRESS_REQUESTS", many()),
+            ("LIMITS_DEVICE_REQUESTS", many()),
+        ];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nodespace-relay"));
+        command.arg("serve").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.envs(settings.map(|(name, value)| (format!("NODESPACE_RELAY_{name}"), value)));
+        // Buffers that it lets go of are given back at once: what is measured is what it holds, not what its allocator saves up.
+        command.env("MALLOC_MMAP_THRESHOLD_", "1048576");
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("relay    ").unwrap().to_owned();
+        Self { child, url }
+    }
+
+    async fn sync(&self, relay: &TestRelay, device: &Device, body: Vec<u8>) -> Answer {
+        let request = relay.http.post(format!("{}/v1/sync", self.url)).bearer_auth(&device.token).body(body);
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// A line of what the system says of its memory (`VmRSS:` now, `VmHWM:` the most ever), in bytes.
+    fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let said = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+        said.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A frame of zstd that unfolds to so many bytes: blocks that repeat one byte, of 128 KiB, the most that a block may have. The format
+/// says that in four bytes each and has nothing shorter, so ten gigabytes take 320 KiB, and a kilobyte unfolds to 32 MiB. (A frame inside
+/// a frame would be shorter; but what was unfolded is not unfolded again.)
+fn zstd_bomb(unfolded: u64) -> Vec<u8> {
+    const BLOCK_BYTES: u32 = 128 << 10;
+    let blocks = unfolded / u64::from(BLOCK_BYTES);
+    // Neither size nor checksum; a window of 8 MiB.
+    let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
+    for block in 1..=blocks {
+        let is_last = u32::from(block == blocks);
+        let header = is_last | 1 << 1 | BLOCK_BYTES << 3;
+        frame.extend_from_slice(&header.to_le_bytes()[..3]);
+        frame.push(b'[');
+    }
+    frame
+}
+
+/// The longest member of gzip that is taken, and to how many bytes it unfolds: about a thousand for one, the most that the format can.
+/// The same compressed part stands in it over and over. Its checksum is wrong, which nobody must come to see.
+fn gzip_bomb() -> (Vec<u8>, u64) {
+    const PART_BYTES: usize = 4 << 20;
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&vec![b'['; PART_BYTES]).unwrap();
+    // Flushed, it ends with a whole byte and without the mark of the end: anything may follow.
+    encoder.flush().unwrap();
+    let part = encoder.get_ref().as_slice();
+    let mut bomb: Vec<u8> = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+    // An empty block that is the last, a checksum, a length.
+    let end: [u8; 13] = [1, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0];
+    let parts = (PACKET_ENCODED_BYTES_MAX - bomb.len() - end.len()) / part.len();
+    bomb.extend(part.repeat(parts));
+    bomb.extend(end);
+    (bomb, (parts * PART_BYTES) as u64)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bombs_and_garbage_are_refused() {
+async fn bombs_of_ten_gigabytes_are_refused_and_take_no_memory() {
     let relay = TestRelay::start().await;
     let (device, packet) = founder(&relay).await;
-    // A kilobyte and a little that would unfold to ten gigabytes: one block of zstd repeats a byte as often as its header says.
-    let zstd_bomb = {
-        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x68];
-        let blocks = 10_u64 * (1 << 30) / (128 << 10);
-        for block in 0..blocks.min(300) {
-            // Run-length blocks of 128 KiB: four bytes each.
-            let last = u32::from(block == 299);
-            let header = last | 1 << 1 | (128 << 10) << 3;
-            frame.extend_from_slice(&header.to_le_bytes()[..3]);
-            frame.push(b'[');
-        }
-        frame
-    };
-    assert!(zstd_bomb.len() < 1_300);
-    refused(&relay, &device, zstd_bomb, (413, "packet_too_large")).await;
-    for compression in [CompressionType::Gzip, CompressionType::Zstd] {
-        let bomb = compress(&vec![b' '; 256 << 20], compression).unwrap();
-        refused(&relay, &device, bomb, (413, "packet_too_large")).await;
+    let kilobyte = zstd_bomb(38 << 20);
+    let (zstd, (gzip, unfolded)) = (zstd_bomb(10 << 30), gzip_bomb());
+    assert!(kilobyte.len() < 1_300 && zstd.len() < 330_000, "{} and {} bytes", kilobyte.len(), zstd.len());
+    assert!(gzip.len() <= PACKET_ENCODED_BYTES_MAX && unfolded > 4 << 30, "{} bytes unfold to {unfolded}", gzip.len());
+    let apart = Apart::of(&relay);
+    // It has its caches and connections.
+    assert_eq!(apart.sync(&relay, &device, packet.to_bytes(Encoding::Cbor).unwrap()).await.status, 200);
+    let (rows, held) = (relay.rows().await, apart.memory("VmRSS:"));
+    for (name, bomb) in [("a kilobyte", kilobyte), ("zstd", zstd), ("gzip", gzip)] {
+        let answer = apart.sync(&relay, &device, bomb).await;
+        assert_eq!(answer.refusal(), (413, "packet_too_large".into()), "{name}");
+        let most = apart.memory("VmHWM:");
+        assert!(most < held + MEMORY_MAX, "{name}: it held {held} bytes, and then {most}");
+        assert_eq!(relay.rows().await, rows, "{name}: nothing is stored");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_is_refused() {
+    let relay = TestRelay::start().await;
+    let (device, packet) = founder(&relay).await;
     let gzip = packet.to_bytes(Encoding::Json).unwrap();
     for (body, expected) in [
         (Vec::new(), (400, "unknown_encoding")),
@@ -205,6 +300,7 @@ async fn bodies_without_end_and_without_haste_are_ended() {
     })
     .await;
     let (device, _) = founder(&relay).await;
+    let rows = relay.rows().await;
     let address = relay.url.strip_prefix("http://").unwrap();
     let head = format!("POST /v1/sync HTTP/1.1\r\nhost: relay\r\nauthorization: Bearer {}\r\n", device.token);
     // Endless: chunk after chunk, beyond what is taken.
@@ -220,18 +316,44 @@ async fn bodies_without_end_and_without_haste_are_ended() {
     let mut answer = [0; 12];
     endless.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 413");
+    assert_eq!(relay.rows().await, rows, "nothing is stored of what did not end");
     // Slow: announced, and then nothing.
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(format!("{head}content-length: 100\r\n\r\n{{").as_bytes()).await.unwrap();
     let mut answer = vec![0; 12];
     tokio::time::timeout(Duration::from_secs(20), slow.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(answer, b"HTTP/1.1 408");
+    assert_eq!(relay.rows().await, rows, "nothing is stored of what did not come");
     // Slower: not even a head.
     let mut silent = TcpStream::connect(address).await.unwrap();
     silent.write_all(b"POST /v1/sync HT").await.unwrap();
     let mut rest = Vec::new();
     tokio::time::timeout(Duration::from_secs(20), silent.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "the connection is ended");
+    assert_eq!(relay.rows().await, rows);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workspace_that_is_not_here_is_not_made_by_asking_for_it() {
+    let relay = TestRelay::start().await;
+    let mut stranger = Device::found();
+    stranger.create("a", "text");
+    stranger.login(&relay).await;
+    let mut packet = SyncPacket::pull(stranger.sender(), Cursor::default(), clock::now());
+    refused(&relay, &stranger, packet.to_bytes(Encoding::Cbor).unwrap(), (404, "unknown_workspace")).await;
+    // Operations without the one that founds it.
+    let log = stranger.author.log();
+    let through = stranger.replica.logs().get(&log).unwrap().last_seq();
+    packet.push(&stranger.replica, &LogRange { log, branch: 0, after: 1, through }).unwrap();
+    refused(&relay, &stranger, packet.to_bytes(Encoding::Cbor).unwrap(), (404, "unknown_workspace")).await;
+    for path in ["", "/checkpoint", "/nodes/a", "/addresses", &format!("/attachments/{}", "00".repeat(32))] {
+        let answer = relay.get(&format!("/v1/workspaces/{}{path}", stranger.workspace), Some(&stranger.token)).await;
+        assert_eq!(answer.refusal(), (404, "unknown_workspace".into()), "{path}");
+    }
+    let upload =
+        relay.put(&format!("/v1/workspaces/{}/attachments/{}", stranger.workspace, "00".repeat(32)), &stranger.token, vec![1]).await;
+    assert_eq!(upload.refusal(), (404, "unknown_workspace".into()));
+    assert_eq!(relay.rows().await, [0; 7], "there is nothing of it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -158,6 +158,37 @@ async fn a_busy_workspace_has_its_checkpoint_before_anybody_stops() {
     relay.stop().await;
 }
 
+#[test]
+fn openings_at_once_do_not_wait_for_each_others_threads() {
+    // Fewer threads than openings: one that waited for another thread would wait for ever.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let data = tempfile::tempdir().unwrap();
+        let config = config(&Shared::get().database().await, Some(Shared::get().redis()), data.path().to_owned());
+        let relay = TestRelay::run(config.clone()).await;
+        let mut teams = Vec::new();
+        for seed in 20..36 {
+            let mut team = Team::new(seed, 1, &relay.http, &relay.url, relay.app.parts().key.id());
+            team.found().await;
+            team.writers[0].push(3, 25).await;
+            teams.push(team);
+        }
+        relay.stop().await;
+        let relay = TestRelay::run(config).await;
+        let mut pushing = tokio::task::JoinSet::new();
+        for mut team in teams {
+            team.writers[0].session.url.clone_from(&relay.url);
+            pushing.spawn(async move { team.writers[0].push(1, 25).await.len() });
+        }
+        let pushed = tokio::time::timeout(std::time::Duration::from_secs(60), pushing.join_all()).await;
+        assert_eq!(pushed.expect("somebody waits for ever").into_iter().sum::<usize>(), 16);
+        let (from_checkpoint, from_log) = openings(&relay);
+        assert_eq!(from_checkpoint + from_log, 16);
+        relay.stop().await;
+    });
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_checkpoint_is_thrown_away() {
     let (mut bench, relay) = Bench::new(3).await;

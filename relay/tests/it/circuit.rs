@@ -1,4 +1,4 @@
-//! The circuit relay: members reach each other through it, strangers do not.
+//! The circuit relay: members reach each other through it and learn from it whether they are reached, strangers do neither.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, Swarm, SwarmBuilder, identify, noise, ping, relay, yamux};
+use libp2p::{Multiaddr, Swarm, SwarmBuilder, autonat, identify, noise, ping, relay, yamux};
 use nodespace_protocol::crypto::KeyPair;
 use tokio::time::timeout;
 
@@ -15,6 +15,7 @@ use crate::world::{Device, TestRelay, seed, two_members};
 #[derive(NetworkBehaviour)]
 struct Behaviour {
     client: relay::client::Behaviour,
+    autonat: autonat::v2::client::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
 }
@@ -30,6 +31,7 @@ fn peer(key: &KeyPair) -> Swarm<Behaviour> {
         .unwrap()
         .with_behaviour(|identity, client| Behaviour {
             client,
+            autonat: autonat::v2::client::Behaviour::default(),
             identify: identify::Behaviour::new(identify::Config::new("/nodespace/test/1".into(), identity.public())),
             ping: ping::Behaviour::new(ping::Config::new()),
         })
@@ -71,11 +73,7 @@ async fn reserve(swarm: &mut Swarm<Behaviour>, relay: &Multiaddr, attempts: usiz
 async fn members_meet_through_the_relay_and_strangers_do_not() {
     let relay = TestRelay::with(|config| config.circuit.listen = vec!["/ip4/127.0.0.1/tcp/0".into()]).await;
     let (founder, joiner) = two_members(&relay).await;
-    let address: Multiaddr = crate::world::eventually("the circuit relay listens", async || {
-        let reached = relay.get("/v1/relay", None).await.json();
-        reached["circuit"][0].as_str().map(|address| address.parse().unwrap())
-    })
-    .await;
+    let address = circuit(&relay).await;
     let mut listening = peer(&founder.author.key);
     assert!(reserve(&mut listening, &address, 10).await, "a member's device gets a reservation");
     let mut stranger = peer(&KeyPair::from_seed(&seed()));
@@ -85,11 +83,82 @@ async fn members_meet_through_the_relay_and_strangers_do_not() {
     assert!(!dial(&mut stranger, &mut listening, &target, 3).await);
     let mut dialling = peer(&joiner.author.key);
     assert!(dial(&mut dialling, &mut listening, &target, 10).await, "members reach each other");
-    let metrics = relay.http.get(format!("{}/metrics", relay.operator_url)).send().await.unwrap().text().await.unwrap();
     for event in ["reservation", "reservation_denied", "circuit", "circuit_denied"] {
-        assert!(metrics.contains(&format!("nodespace_relay_circuit_events_total{{event=\"{event}\"}}")), "{event}: {metrics}");
+        assert!(has_counted(&relay, event).await, "{event}");
     }
     let _: &Device = &founder;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_learn_whether_they_are_reached_and_strangers_do_not() {
+    let relay = TestRelay::with(|config| config.circuit.listen = vec!["/ip4/127.0.0.1/tcp/0".into()]).await;
+    let (founder, _) = two_members(&relay).await;
+    let address = circuit(&relay).await;
+    // The stranger first: whoever is denied is it.
+    let mut stranger = peer(&KeyPair::from_seed(&seed()));
+    listen(&mut stranger).await;
+    stranger.dial(address.clone()).unwrap();
+    tokio::select! {
+        () = keep(&mut stranger) => {}
+        () = crate::world::eventually("a stranger is denied", async || has_counted(&relay, "probe_denied").await.then_some(())) => {}
+    }
+    assert_eq!(stranger.external_addresses().count(), 0, "nobody has told it");
+    assert!(!has_counted(&relay, "probe").await);
+    let mut member = peer(&founder.author.key);
+    let own = listen(&mut member).await;
+    member.dial(address).unwrap();
+    assert_eq!(learn(&mut member).await, own);
+    assert!(has_counted(&relay, "probe").await);
+}
+
+/// Where the circuit relay listens.
+async fn circuit(relay: &TestRelay) -> Multiaddr {
+    crate::world::eventually("the circuit relay listens", async || {
+        let reached = relay.get("/v1/relay", None).await.json();
+        reached["circuit"][0].as_str().map(|address| address.parse().unwrap())
+    })
+    .await
+}
+
+/// Whether the circuit relay has counted such an event.
+async fn has_counted(relay: &TestRelay, event: &str) -> bool {
+    let metrics = relay.http.get(format!("{}/metrics", relay.operator_url)).send().await.unwrap().text().await.unwrap();
+    metrics.contains(&format!("nodespace_relay_circuit_events_total{{event=\"{event}\"}}"))
+}
+
+/// Listens on a port of the system's choice.
+async fn listen(swarm: &mut Swarm<Behaviour>) -> Multiaddr {
+    swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+    loop {
+        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+            return address;
+        }
+    }
+}
+
+async fn keep(swarm: &mut Swarm<Behaviour>) {
+    loop {
+        swarm.select_next_some().await;
+    }
+}
+
+/// Waits until a peer has learned that it is reached, and where; and until the connection that was made to find out is closed again.
+async fn learn(swarm: &mut Swarm<Behaviour>) -> Multiaddr {
+    let (mut reached, mut closed) = (None, false);
+    let learned = async {
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::ExternalAddrConfirmed { address } => reached = Some(address),
+                SwarmEvent::ConnectionClosed { endpoint, .. } if endpoint.is_listener() => closed = true,
+                _ => {}
+            }
+            if let (Some(address), true) = (&reached, closed) {
+                return address.clone();
+            }
+        }
+    };
+    // Less than the time after which a connection that nothing passes over is closed anyway.
+    timeout(Duration::from_secs(45), learned).await.unwrap()
 }
 
 /// Dials the other through the relay; whether they got a connection.

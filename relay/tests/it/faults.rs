@@ -6,10 +6,14 @@
 use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::Replica;
 use nodespace_protocol::store::MemoryStore;
+use nodespace_protocol::view::Encoding;
 use nodespace_relay::clock;
+use nodespace_relay::store::Database;
 
 use crate::cluster::Cluster;
 use crate::load::{Seen, Team, Verdict, check};
+use crate::servers::{Postgres, create_database};
+use crate::world::{Device, TestRelay, config, eventually};
 
 const WORKSPACES: usize = 4;
 const WRITERS: usize = 4;
@@ -91,4 +95,35 @@ async fn heavy_nothing_is_lost_twice_or_skipped_while_servers_fail() {
         late.read_to_end(&mut team.reader).await;
         assert_eq!(fold(&seen), fold(&late));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_silent_is_given_up_and_found_again() {
+    let postgres = Postgres::start();
+    create_database(&postgres.url("postgres"), "relay").await;
+    let data = tempfile::tempdir().unwrap();
+    let mut config = config(&postgres.url("relay"), None, data.path().to_owned());
+    (config.database.statement_seconds, config.database.acquire_seconds) = (1, 1);
+    Database::migrate(&config.database).await.unwrap();
+    let relay = TestRelay::run(config).await;
+    let mut device = Device::found();
+    device.login(&relay).await;
+    device.create("a", "text");
+    device.sync(&relay).await;
+    device.create("b", "more text");
+    let packet = device.packet(8);
+    postgres.freeze();
+    // At once, and more than there are connections: each is told, in a time that is bounded.
+    let asking = futures::future::join_all((0..12).map(|_| device.send(&relay, &packet, Encoding::Cbor)));
+    for answer in tokio::time::timeout(std::time::Duration::from_secs(30), asking).await.expect("an answer in time") {
+        assert_eq!(answer.refusal(), (503, "database_unavailable".into()));
+    }
+    postgres.thaw();
+    let found = eventually("the database is found again", async || {
+        let health = relay.get("/health", None).await;
+        health.status.is_success().then_some(())
+    });
+    found.await;
+    device.sync(&relay).await;
+    assert_eq!(relay.rows().await[..3], [1, 3, 2]);
 }

@@ -16,6 +16,8 @@ mod inspection;
 mod limits;
 mod load;
 mod notify;
+mod quota;
 mod servers;
 mod sync;
+mod tls;
 mod world;

@@ -126,6 +126,25 @@ impl Postgres {
         child.wait().unwrap();
     }
 
+    /// Stops all its processes where they are, as a machine that hangs would: connections stay, and nobody answers.
+    pub(crate) fn freeze(&self) {
+        self.signal_all("STOP");
+    }
+
+    /// Lets them go on.
+    pub(crate) fn thaw(&self) {
+        self.signal_all("CONT");
+    }
+
+    fn signal_all(&self, signal: &str) {
+        let postmaster = self.child.as_ref().expect("it runs").id();
+        signal_process(postmaster, signal);
+        for child in children_of(postmaster) {
+            // One that has just ended needs none.
+            Command::new("kill").arg(format!("-{signal}")).arg(child.to_string()).stderr(Stdio::null()).status().unwrap();
+        }
+    }
+
     /// The URL of one of its databases.
     pub(crate) fn url(&self, database: &str) -> String {
         socket_url(&self.folder, database)
@@ -135,10 +154,23 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if self.child.is_some() {
+            // A test that failed may have left it frozen.
+            self.thaw();
             self.stop("INT");
         }
         fs::remove_dir_all(&self.folder).ok();
     }
+}
+
+/// The processes that a process has started.
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let parent_of = |pid: u32| {
+        // After the name, which is in parentheses and may be anything: the state, then the parent.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    processes.filter(|pid| parent_of(*pid) == Some(parent)).collect()
 }
 
 pub(crate) fn signal_process(pid: u32, signal: &str) {

@@ -181,6 +181,58 @@ async fn any_member_carries_what_another_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_before_its_parent_is_stored_and_shows_when_that_comes() {
+    let relay = TestRelay::start().await;
+    let (mut founder, mut joiner) = two_members(&relay).await;
+    founder.create("a", "made by the founder");
+    // The peers meet without the relay.
+    let log = founder.author.log();
+    let through = founder.replica.logs().get(&log).unwrap().last_seq();
+    let mut range = nodespace_protocol::replica::LogRange { log, branch: 0, after: through - 1, through };
+    while let Some(segment) = founder.replica.segment(&range, true, &|_| 0).unwrap() {
+        range.after = segment.last_seq();
+        joiner.replica.ingest(&segment, clock::now()).unwrap();
+    }
+    // What the joiner makes of it reaches the relay first, in two packets.
+    let log = joiner.author.log();
+    for text in ["changed by the joiner", "changed by the joiner again"] {
+        joiner.set_text("a", text);
+        let through = joiner.replica.logs().get(&log).unwrap().last_seq();
+        let mut packet = SyncPacket::pull(joiner.sender(), joiner.cursor, clock::now());
+        let range = nodespace_protocol::replica::LogRange { log, branch: 0, after: through - 1, through };
+        packet.push(&joiner.replica, &range).unwrap();
+        let response = joiner.send(&relay, &packet, Encoding::Cbor).await.sync();
+        assert_eq!((response.applied_operations.len(), response.left_out.len()), (1, 0));
+    }
+    let path = format!("/v1/workspaces/{}/nodes/a", founder.workspace);
+    assert_eq!(relay.get(&path, Some(&founder.token)).await.refusal(), (404, "unknown_node".into()));
+    founder.sync(&relay).await;
+    assert_eq!(relay.get(&path, Some(&founder.token)).await.json()["node"]["content"], "changed by the joiner again");
+    assert_eq!(founder.text("a"), "changed by the joiner again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_ahead_of_time_shows_when_that_has_come_whoever_asks() {
+    let relay = TestRelay::start().await;
+    let (mut founder, joiner) = two_members(&relay).await;
+    let ahead = nodespace_protocol::clock::AHEAD_MS_MAX + 2_000;
+    let new = nodespace_protocol::replica::NewNode::text(NodeId::parse("a").unwrap(), None, "from a clock that is fast");
+    founder.replica.create(clock::now().plus_ms(ahead), new).unwrap();
+    founder.replica.commit().unwrap();
+    founder.sync(&relay).await;
+    let path = format!("/v1/workspaces/{}/nodes/a", founder.workspace);
+    assert_eq!(relay.get(&path, Some(&joiner.token)).await.refusal(), (404, "unknown_node".into()));
+    // Nobody writes any more.
+    let shown = crate::world::eventually("the node shows", async || {
+        let answer = relay.get(&path, Some(&joiner.token)).await;
+        (answer.status == StatusCode::OK).then(|| answer.json())
+    });
+    assert_eq!(shown.await["node"]["content"], "from a clock that is fast");
+    let row = WorkspaceRow::read(relay.app.parts().database.read(), &founder.workspace).await.unwrap().unwrap();
+    assert!(!row.held);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conflicts_are_told_and_both_sides_are_stored() {
     let relay = TestRelay::start().await;
     let (mut founder, mut joiner) = two_members(&relay).await;

@@ -150,12 +150,32 @@ impl RelaySide {
     /// # Errors
     /// When there is no backup, or something does not do what it should.
     pub async fn restore(&mut self) -> Result<()> {
+        let stopped = self.stop_running().await?;
+        self.postgres.restore().await?;
+        self.start_instances(stopped).await
+    }
+
+    /// The database is gone, and there is no backup that is younger than the workspace: an empty one takes its place.
+    ///
+    /// # Errors
+    /// When something does not do what it should.
+    pub async fn lose(&mut self) -> Result<()> {
+        let stopped = self.stop_running().await?;
+        self.postgres.lose().await?;
+        self.start_instances(stopped).await
+    }
+
+    /// Stops the instances that run; answers which.
+    async fn stop_running(&mut self) -> Result<Vec<usize>> {
         let running: Vec<usize> = (0..self.instances.len()).filter(|number| self.instances[*number].is_running()).collect();
         for number in &running {
             self.stop_instance(*number).await?;
         }
-        self.postgres.restore().await?;
-        for number in running {
+        Ok(running)
+    }
+
+    async fn start_instances(&mut self, numbers: Vec<usize>) -> Result<()> {
+        for number in numbers {
             self.start_instance(number).await?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use nodespace_store::{DiskStore, Home, StoreOptions};
 use super::super::clock::Clock;
 use super::super::feed::Feed;
 use super::super::hindsight::Hindsight;
-use super::super::logger::{CheckpointPolicy, OperationLogger, RESET_KEY};
+use super::super::logger::{CheckpointPolicy, Keeping, OperationLogger, RESET_KEY};
 use super::super::metrics::Metrics;
 use super::super::projector::ProjectorOptions;
 use super::super::workspace::{Inner, Workspace};
@@ -95,8 +95,9 @@ pub(super) fn start(home: &Home, mut replica: DeviceReplica, options: &OpenOptio
         }
     };
     let feed = Arc::new(feed);
-    let policy = CheckpointPolicy { bytes: options.checkpoint_bytes };
-    let (logger, thread) = OperationLogger::start((replica, hindsight), Arc::clone(&feed), policy, options.clock, metrics.store.clone())?;
+    let policy = CheckpointPolicy { journal_bytes: options.checkpoint_bytes, changed_nodes_bytes: options.changed_nodes_bytes };
+    let keeping = Keeping { feed: Arc::clone(&feed), hindsight, policy };
+    let (logger, thread) = OperationLogger::start(replica, keeping, options.clock, metrics.store.clone())?;
     let folder = home.workspace_folder(id);
     let projection = options.projection.then(|| ProjectorOptions {
         folder: folder.join(PROJECTION_FOLDER),

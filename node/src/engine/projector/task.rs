@@ -16,6 +16,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// So many operations while changes are gathered are a flood: the table follows when it is over.
 const FLOOD_OPS_MIN: u32 = 2_000;
 
+/// How long it must be calm after a flood. A line that breaks and is made again does not end one.
+const FLOOD_CALM: Duration = Duration::from_secs(2);
+
 /// How long a flood can keep the table waiting.
 const FLOOD_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -245,13 +248,18 @@ impl Task {
 async fn gather_flood(feed: &Feed, gather: Duration) {
     let most = Instant::now() + FLOOD_WAIT_MAX;
     let mut before = feed.end().position.ops;
+    let mut poured = None;
     loop {
         tokio::time::sleep(gather).await;
-        let ops = feed.end().position.ops;
-        if ops - before < FLOOD_OPS_MIN || Instant::now() >= most {
-            return;
+        let (now, ops) = (Instant::now(), feed.end().position.ops);
+        if ops - before >= FLOOD_OPS_MIN {
+            poured = Some(now);
         }
         before = ops;
+        let is_calm = poured.is_none_or(|poured| now.duration_since(poured) >= FLOOD_CALM);
+        if is_calm || now >= most {
+            return;
+        }
     }
 }
 

@@ -1,3 +1,4 @@
+use super::entry::{ADDRESSES_A_DIAL_MAX, BY_HAND_MAX};
 use super::*;
 
 fn device(number: u8) -> DeviceId {
@@ -12,6 +13,14 @@ fn book(wanted: &[u8]) -> PeerBook {
     let mut book = PeerBook::new(1, false);
     book.set_wanted(wanted.iter().map(|number| device(*number)).collect(), 0);
     book
+}
+
+/// Waits for the next dial, which fails. Answers where it went.
+fn dial_in_vain(book: &mut PeerBook, now: &mut u64) -> Vec<Multiaddr> {
+    *now = book.next_timeout().unwrap().max(*now);
+    let dial = book.poll_dial(*now).unwrap();
+    book.failed(&dial.device, *now);
+    dial.addresses
 }
 
 #[test]
@@ -179,4 +188,129 @@ fn an_address_taken_back_is_not_dialled_again() {
     assert!(book.forget(&device(1), &address(1)));
     assert!(!book.forget(&device(1), &address(1)));
     assert_eq!(book.poll_dial(10), None);
+}
+
+#[test]
+fn a_peer_that_roams_is_found_at_its_newest_address() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(9_000), Source::Identify, false, 0);
+    book.connected(device(1), Some(&address(9_000)), 0, 5);
+    let mut now = 60_000;
+    book.disconnected(&device(1), now);
+    for port in 1..=30 {
+        now += 60_000;
+        assert!(book.learn(device(1), &address(port), Source::Multicast, false, now), "{port}");
+        assert!(dial_in_vain(&mut book, &mut now).contains(&address(port)), "{port}");
+    }
+    let known = book.addresses(&device(1));
+    assert_eq!(known.len(), ADDRESSES_OF_ONE_MAX);
+    assert_eq!(known[0], address(9_000), "what worked is not forgotten for it");
+    book.connected(device(1), Some(&address(30)), now, 6);
+    assert_eq!(book.addresses(&device(1))[..2], [30, 9_000].map(address));
+}
+
+#[test]
+fn of_one_source_the_freshest_are_kept_and_come_first() {
+    let mut book = book(&[1]);
+    for port in 1..=30 {
+        book.learn(device(1), &address(port), Source::Multicast, false, port.into());
+    }
+    assert!(!book.learn(device(1), &address(20), Source::Multicast, false, 40));
+    let freshest = [20, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 19, 18, 17, 16, 15];
+    assert_eq!(book.addresses(&device(1)), freshest.map(address));
+}
+
+#[test]
+fn every_known_address_has_its_turn_within_a_few_dials() {
+    let mut book = book(&[1]);
+    let sources = [Source::Identify, Source::Member, Source::Multicast];
+    for port in 1..=u16::try_from(ADDRESSES_OF_ONE_MAX).unwrap() {
+        book.learn(device(1), &address(port), sources[usize::from(port) % sources.len()], false, 0);
+    }
+    let known = book.addresses(&device(1));
+    let mut now = 0;
+    let mut tried = BTreeSet::new();
+    for _ in 0..4 {
+        let dialled = dial_in_vain(&mut book, &mut now);
+        assert_eq!(dialled.len(), ADDRESSES_A_DIAL_MAX);
+        assert_eq!(dialled[0], known[0], "the best one always");
+        tried.extend(dialled);
+    }
+    assert!(known.iter().all(|address| tried.contains(address)), "{tried:?}");
+}
+
+#[test]
+fn addresses_that_worked_long_ago_make_room_too() {
+    let mut book = book(&[1]);
+    let many = u16::try_from(ADDRESSES_OF_ONE_MAX).unwrap();
+    for port in 1..=many {
+        book.learn(device(1), &address(port), Source::Identify, false, port.into());
+        book.connected(device(1), Some(&address(port)), port.into(), port.into());
+    }
+    let mut now = 60_000;
+    book.disconnected(&device(1), now);
+    assert!(book.learn(device(1), &address(100), Source::Multicast, false, now));
+    assert!(dial_in_vain(&mut book, &mut now).contains(&address(100)));
+    let known = book.addresses(&device(1));
+    assert_eq!(known[0], address(many));
+    assert!(!known.contains(&address(1)), "the stalest");
+}
+
+#[test]
+fn a_flood_from_one_source_neither_drives_out_nor_delays_what_another_said() {
+    let mut book = book(&[1]);
+    let said = [Source::Identify, Source::Identify, Source::Identify, Source::Member, Source::Member, Source::Member];
+    for (port, source) in (1..).zip(said) {
+        book.learn(device(1), &address(port), source, false, 0);
+    }
+    let mut now = 0;
+    dial_in_vain(&mut book, &mut now);
+    let mut tried = BTreeSet::new();
+    for port in 100..400 {
+        book.learn(device(1), &address(port), Source::Multicast, false, now);
+        if port % 50 == 0 {
+            tried.extend(dial_in_vain(&mut book, &mut now));
+        }
+    }
+    let known = book.addresses(&device(1));
+    for port in 1..=6 {
+        assert!(known.contains(&address(port)) && tried.contains(&address(port)), "{port}");
+    }
+}
+
+#[test]
+fn what_was_set_by_hand_stays_and_leaves_room_for_what_is_heard() {
+    let mut book = book(&[1]);
+    let mut now = 0;
+    for port in 1..=20 {
+        assert!(book.learn(device(1), &address(port), Source::Explicit, false, now));
+    }
+    for port in 100..130 {
+        now += 60_000;
+        assert!(book.learn(device(1), &address(port), Source::Multicast, false, now), "{port}");
+        assert!(dial_in_vain(&mut book, &mut now).contains(&address(port)), "{port}");
+    }
+    let known = book.addresses(&device(1));
+    assert_eq!(known.len(), 21);
+    assert!((1..=20).all(|port| known.contains(&address(port))));
+    for port in 200..300 {
+        book.learn(device(1), &address(port), Source::Explicit, false, now);
+    }
+    assert_eq!(book.addresses(&device(1)).len(), BY_HAND_MAX, "patience ends somewhere");
+}
+
+#[test]
+fn who_says_something_new_again_and_again_does_not_keep_us_dialling() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(1), Source::Explicit, false, 0);
+    let mut dials = 0;
+    for tenth in 0..6_000 {
+        let now = u64::from(tenth) * 100;
+        book.learn(device(1), &address(10 + tenth), Source::Multicast, false, now);
+        if book.poll_dial(now).is_some() {
+            dials += 1;
+            book.failed(&device(1), now);
+        }
+    }
+    assert!(dials < 60, "{dials} in ten minutes");
 }

@@ -36,8 +36,22 @@ fn when_both_dialled_both_keep_the_connection_of_the_lower() {
 fn a_connection_that_comes_later_shows_that_the_first_is_dead() {
     for low_dialled_first in [true, false] {
         for closed in both_ends(SIMULTANEOUS_MS, low_dialled_first) {
-            assert_eq!(closed, [(1_u64, Closing::Superseded)]);
+            assert_eq!(closed, [(1_u64, Closing::Superseded), (2_u64, Closing::Superseded)]);
         }
+    }
+}
+
+#[test]
+fn who_dials_again_has_lost_the_first_however_soon() {
+    for dialled in [true, false] {
+        let mut links = Links::new(LOW);
+        links.opened(1_u64, link(HIGH, dialled), 0);
+        links.opened(2_u64, link(HIGH, dialled), 100);
+        assert_eq!(closings(&mut links), [(1_u64, Closing::Superseded), (2_u64, Closing::Superseded)]);
+        links.closed(1_u64);
+        links.closed(2_u64);
+        assert!(links.opened(3_u64, link(HIGH, dialled), 200), "a first one, at which gossipsub tells its topics");
+        assert!(!links.overlapped(&HIGH));
     }
 }
 
@@ -74,8 +88,9 @@ fn a_direct_connection_that_fails_soon_leaves_the_relayed_one() {
 fn a_connection_that_answers_no_ping_is_closed_once() {
     let mut links = Links::new(LOW);
     links.opened(1_u64, link(HIGH, true), 0);
-    links.ping_failed(1_u64);
-    links.ping_failed(1_u64);
+    for _ in 1..PING_FAILURES_MAX {
+        links.ping_failed(1_u64);
+    }
     links.pinged(1_u64, 7);
     assert_eq!(links.measures(1_u64), Some((0, Some(7))));
     for _ in 1..PING_FAILURES_MAX {

@@ -29,7 +29,7 @@ impl NetTask<'_> {
             }
             Command::Disconnect { device, reason, turn_away } => {
                 if turn_away {
-                    self.lasting.metrics.refused(reason);
+                    self.lasting.metrics.refused(reason, &device.short());
                     self.lasting.admission.turn_away(device, now);
                 }
                 // What was said last is still on its way.

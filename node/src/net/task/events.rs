@@ -34,11 +34,12 @@ impl NetTask<'_> {
             SwarmEvent::IncomingConnectionError { error, send_back_addr, .. } => {
                 tracing::debug!(from = %send_back_addr, %error, "a connection was not taken");
                 if let Some(reason) = refusal_of(&error) {
-                    self.lasting.metrics.refused(reason);
+                    self.lasting.metrics.refused(reason, &send_back_addr);
                 }
             }
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::info!(%address, "listening");
+                self.dials_from = 0;
                 self.on_addresses_changed();
             }
             SwarmEvent::ExpiredListenAddr { .. } => self.on_addresses_changed(),
@@ -94,16 +95,18 @@ impl NetTask<'_> {
         }
         let dialled = link.dialled.then(|| strip_own_name(&link.address, &peer));
         self.lasting.book.connected(device, dialled.as_ref(), now, wall_ms());
-        self.farewells.remove(&device);
         let is_first = self.links.opened(id, link, now);
         self.count_connections();
         if is_first {
+            // One that comes beside another keeps nobody here who is to go.
+            self.farewells.remove(&device);
             self.tell(NetEvent::Connected { device, standing });
         }
     }
 
-    fn on_closed(&mut self, id: ConnectionId, cause: &str) {
+    pub(super) fn on_closed(&mut self, id: ConnectionId, cause: &str) {
         let now = self.now();
+        self.leaving.remove(&id);
         let Some((device, none_left)) = self.links.closed(id) else { return };
         self.count_connections();
         tracing::debug!(device = %device.short(), cause, none_left, "a connection is gone");
@@ -138,8 +141,7 @@ impl NetTask<'_> {
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Gate(turned) => {
-                tracing::debug!(peer = %turned.peer, reason = %turned.why, "refused at the door");
-                self.lasting.metrics.refused(turned.why.name());
+                self.lasting.metrics.refused(turned.why.name(), &turned.peer);
             }
             BehaviourEvent::Ping(ping) => self.on_ping(&ping),
             BehaviourEvent::Identify(identify::Event::Received { peer_id, connection_id, info }) => {

@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use futures::io::AsyncWriteExt as _;
 use nodespace_protocol::crypto::KeyPair;
+use nodespace_protocol::ids::NodeId;
+use nodespace_protocol::op::Segment;
+use nodespace_protocol::replica::{LogRange, NewNode};
 use nodespace_protocol::session::message::FRAME_BYTES_MAX;
 use nodespace_protocol::session::{ByeCode, Message, Role, Session, SessionConfig};
 
 use super::company::{Somebody, agree, company};
+use crate::engine::{Device, DeviceReplica, OpenOptions};
 use crate::net::address::Source;
 use crate::net::admission::Roll;
 use crate::net::frames::{read_frame, write_frame};
 use crate::net::{NetEvent, NetEvents, NetHandle, NetOptions, SYNC_PROTOCOL, Stream, start};
+use crate::peers::GossipUse;
 
 /// Somebody with a network and nothing else.
 struct Stranger {
@@ -96,20 +101,32 @@ async fn who_was_turned_away_is_not_let_in_again_at_once() {
     undisturbed(&all, "b").await;
 }
 
+/// Linux, as only there all of 127.0.0.0/8 is this machine.
+#[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_never_say_who_they_are_disturb_nobody() {
     let all = company(1).await;
     let address = all[0].listening().await.to_string();
     let port: u16 = address.split('/').nth(4).unwrap().parse().unwrap();
-    let mut half_open = Vec::new();
-    for _ in 0..40 {
-        half_open.push(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap());
-    }
+    // More than the door has places, from another address than everybody else's, and again and again: places become free after a while.
+    let crowd = tokio::spawn(async move {
+        let mut half_open = std::collections::VecDeque::new();
+        loop {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+            half_open.push_back(socket.connect(([127, 0, 0, 1], port).into()).await.unwrap());
+            if half_open.len() > 100 {
+                half_open.pop_front();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    all[0].refused("too_many_connections").await;
     undisturbed(&all, "h").await;
     // One who comes now is served as well, though others hang in the door.
     let late = Somebody::empty().await;
     late.join(&all[0].invite(1).await).await.unwrap();
-    drop(half_open);
+    crowd.abort();
     all[0].refused("handshake").await;
 }
 
@@ -131,7 +148,7 @@ async fn another_version_of_the_protocol_is_told_so() {
 /// The first frame of a member's session.
 async fn hello(member: &Somebody, victim: &Somebody) -> Vec<u8> {
     let (config, now, peer) = (SessionConfig::member(77, [4; 16]), member.device.clock().now(), victim.id());
-    let begin = move |replica: &mut crate::engine::DeviceReplica, _| {
+    let begin = move |replica: &mut DeviceReplica, _| {
         let mut session = Session::new(Role::Initiator, peer, config, now);
         session.start(replica, now).unwrap();
         Ok(session.poll_frame(replica).unwrap().unwrap())
@@ -168,4 +185,92 @@ async fn a_member_that_floods_is_dropped_and_taken_again() {
     }
     all[0].refused("protocol_broken").await;
     undisturbed(&all, "c").await;
+}
+
+/// What a member wrote, that went before it told anybody. The member is another one than those that are here.
+async fn untold(all: &mut Vec<Somebody>, id: &str, text: &str) -> Segment {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("home");
+    Device::create_empty(&path).unwrap();
+    let author = Somebody::open(home, GossipUse::WhenUseful, Vec::new()).await;
+    author.join(&all[0].invite(1).await).await.unwrap();
+    all.push(author);
+    agree(all).await;
+    let author = all.pop().unwrap();
+    author.device.close().await.unwrap();
+    // The same device, without a network.
+    let device = Device::open(OpenOptions { projection: false, ..OpenOptions::new(path) }).await.unwrap();
+    let new = NewNode::text(NodeId::parse(id).unwrap(), None, text);
+    device.workspace(None).unwrap().write(None, move |replica, now| Ok(replica.create(now, new)?)).await.unwrap();
+    let segment = device.workspace(None).unwrap().read(last_written).await.unwrap();
+    device.close().await.unwrap();
+    segment
+}
+
+fn last_written(replica: &DeviceReplica) -> Segment {
+    let log = replica.own_log().unwrap();
+    let through = replica.logs().get(&log).unwrap().last_seq();
+    let range = LogRange { log, branch: 0, after: through - 1, through };
+    replica.segment(&range, true, &|_| 0).unwrap().unwrap()
+}
+
+/// The same operation with another word in it, and the signature as it was.
+fn altered(segment: &Segment, word: &[u8], other: &[u8]) -> Segment {
+    let mut altered = segment.clone();
+    let mut payload = altered.ops[0].payload.to_vec();
+    let at = payload.windows(word.len()).position(|window| window == word).unwrap();
+    payload[at..at + other.len()].copy_from_slice(other);
+    altered.ops[0].payload = payload.into();
+    altered
+}
+
+/// Says hello as a member and hands over a segment, until something has come of it: its honest half opens streams as well, and of two the
+/// newer one counts.
+async fn hand_over(member: &Somebody, victim: &Somebody, segment: &Segment, came: impl AsyncFn() -> bool) {
+    let segments = Message::Segments(vec![segment.clone()]).encode();
+    let handing = async {
+        while !came().await {
+            let Ok(mut stream) = member.peers.net().open(victim.id(), SYNC_PROTOCOL).await else {
+                // It was disconnected, and connects anew.
+                tokio::task::yield_now().await;
+                continue;
+            };
+            for frame in [&hello(member, victim).await, &segments] {
+                // A stream that is gone says so when it is read.
+                write_frame(&mut stream, frame).await.ok();
+            }
+            let answers = |frame: &[u8]| matches!(Message::decode(frame).unwrap(), Message::Ack { .. } | Message::Bye { .. });
+            while let Ok(frame) = read_frame(&mut stream, FRAME_BYTES_MAX).await {
+                if answers(&frame) {
+                    break;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), handing).await.unwrap();
+}
+
+async fn knows(somebody: &Somebody, id: &str) -> bool {
+    let id = NodeId::parse(id).unwrap();
+    somebody.workspace().read(move |replica| replica.view(&id).is_ok()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_altered_of_another_is_refused_and_what_is_genuine_is_taken() {
+    let mut all = company(2).await;
+    let segment = untold(&mut all, "word", "the truth").await;
+    agree(&all).await;
+    let held = |replica: &DeviceReplica| replica.frontier_digest();
+    let before = all[0].workspace().read(held).await.unwrap();
+    let lie = altered(&segment, b"truth", b"lies!");
+    hand_over(&all[1], &all[0], &lie, async || all[0].has_refused("operations").await).await;
+    assert!(!knows(&all[0], "word").await);
+    assert_eq!(all[0].workspace().read(held).await.unwrap(), before, "nothing of it is stored");
+    undisturbed(&all, "o").await;
+    // The same operation by the same way, as its author wrote it: it was the alteration that was refused.
+    hand_over(&all[1], &all[0], &segment, async || knows(&all[0], "word").await).await;
+    for somebody in &all {
+        somebody.sees("word", "the truth").await;
+    }
+    agree(&all).await;
 }

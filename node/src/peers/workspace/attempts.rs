@@ -60,15 +60,21 @@ impl WorkspaceSync {
         live.status = Some(note.status);
         let newly_admitted = !live.admitted && !matches!(note.status.state, SyncState::Greeting | SyncState::Ended);
         live.admitted |= newly_admitted;
+        let is_new = |event: &SessionEvent| matches!(event, SessionEvent::Received { ops } if *ops > 0);
+        let received = note.events.iter().any(is_new);
         if let Some(attempt) = live.attempt {
-            self.orchestrate(OrchestratorInput::Progress(attempt));
+            self.orchestrate(if received { OrchestratorInput::Received(attempt) } else { OrchestratorInput::Progress(attempt) });
+        }
+        if received {
+            self.recovery.handle(RecoveryInput::Received(target), self.now());
         }
         if newly_admitted {
             self.setup.net.vouched(device).await;
-            if self.join.is_some() {
+            if self.joining().is_some() {
                 self.tell_board(StatusInput::Reachable(target));
             }
         }
+        let diverged = note.events.contains(&SessionEvent::Diverged);
         let mut confirmed = None;
         for event in note.events {
             confirmed = self.on_event(device, event).await.or(confirmed);
@@ -78,6 +84,11 @@ impl WorkspaceSync {
         }
         let now_ms = self.now();
         self.tell_board(StatusInput::Session { target, status: note.status, now_ms });
+        if diverged {
+            // They hold the same and show something else: that is no success, whatever the digest of the operations says.
+            self.fail(target, SyncFailure::DataCorruption { node: None });
+            return Ok(());
+        }
         if let Some(digest) = confirmed {
             self.tell_board(StatusInput::Confirmed { target, digest, wall_ms: self.setup.clock.now_ms() });
         }
@@ -98,19 +109,18 @@ impl WorkspaceSync {
             SessionEvent::Synced { frontier } => return Some(frontier),
             SessionEvent::Diverged => {
                 tracing::error!(%peer, %workspace, "both hold the same operations and show another state: a fault in one of the programs");
-                self.fail(Target::peer(device), SyncFailure::DataCorruption { node: None });
             }
             SessionEvent::ForkFound(log) => {
                 let own = log.device == self.setup.own;
                 tracing::error!(%workspace, author = %log.device.short(), own, "a device has signed two operations at one place: its log is forked; its owner should remove it and join again with a new home");
-                self.setup.net.metrics().refused("forked_log");
+                self.setup.net.metrics().refused("forked_log", &peer);
             }
             SessionEvent::OwnLogBehind => {
                 tracing::warn!(%peer, %workspace, "a peer holds more of this device's own log than this device: it is fetched before anything is written");
             }
             SessionEvent::Refused(refusal) => {
                 tracing::warn!(%peer, %workspace, ?refusal, "operations were refused");
-                self.setup.net.metrics().refused("operations");
+                self.setup.net.metrics().refused("operations", &peer);
             }
             SessionEvent::Ended { code, reason } => tracing::debug!(%peer, %workspace, ?code, reason, "goodbye"),
             SessionEvent::Planned { .. } | SessionEvent::Received { .. } => {}

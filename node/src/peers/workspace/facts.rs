@@ -67,7 +67,13 @@ impl WorkspaceSync {
             self.channel = channel;
             self.on_members(&before.members);
         }
+        self.count_aside();
         Ok(())
+    }
+
+    /// Shows how many nodes are set aside.
+    pub(super) fn count_aside(&self) {
+        self.setup.monitor.set_aside(self.id(), self.recovery.aside_count());
     }
 
     /// The membership changed.

@@ -1,5 +1,7 @@
 //! Gossip: own operations as they become durable, those of others as they come.
 
+use std::sync::Arc;
+
 use nodespace_protocol::ids::DeviceId;
 use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::PendingBuffer;
@@ -37,9 +39,15 @@ impl WorkspaceSync {
     pub(super) fn on_gossip(&self, message: GossipMessage) {
         let Some(channel) = self.channel.clone() else { return };
         let (net, workspace, inbox) = (self.setup.net.clone(), self.setup.workspace.clone(), self.inbox.clone());
-        let pending = std::sync::Arc::clone(&self.pending);
+        let slot = Arc::clone(&self.gossip_slots).try_acquire_owned();
+        let pending = Arc::clone(&self.pending);
         tokio::spawn(async move {
             let from = message.from;
+            let Ok(_slot) = slot else {
+                // The writer is busy, and sync streams bring the same.
+                net.metrics().dropped.get_or_create(&[("kind", "gossip")]).inc();
+                return net.judge(message, Verdict::Ignore).await;
+            };
             let verdict = match channel.open(&message.data) {
                 Err(error) => {
                     tracing::debug!(device = %from.short(), %error, "gossip of no worth");

@@ -28,7 +28,7 @@ use crate::sync::{AttemptId, BatchSync, OpRef, OrchestratorInput, RecoveryInput,
 #[derive(Debug)]
 pub(in super::super) enum RelayNote {
     /// An exchange got on.
-    Progress { serial: u64 },
+    Progress { serial: u64, received: bool },
     /// It is over: which relay, or why none.
     Ended { serial: u64, outcome: Box<Result<(RelayUrl, Exchanged), RelayError>>, distrusted: bool },
     /// The relay's log reaches that far.
@@ -208,10 +208,17 @@ impl WorkspaceSync {
 
     pub(super) async fn on_relay(&mut self, note: RelayNote) -> Result<(), ServiceError> {
         match note {
-            RelayNote::Progress { serial } => {
+            RelayNote::Progress { serial, received } => {
                 if self.relaying.running.as_ref().is_some_and(|running| running.serial == serial) {
                     for attempt in self.relay_attempts().collect::<Vec<_>>() {
-                        self.orchestrate(OrchestratorInput::Progress(attempt));
+                        self.orchestrate(if received {
+                            OrchestratorInput::Received(attempt)
+                        } else {
+                            OrchestratorInput::Progress(attempt)
+                        });
+                    }
+                    if received {
+                        self.recovery.handle(RecoveryInput::Received(Target::Relay), self.now());
                     }
                 }
             }

@@ -6,6 +6,7 @@
 use nodespace_protocol::ids::DeviceId;
 use nodespace_protocol::session::{ByeCode, Role, Session, SessionConfig, SyncState, SyncStatus};
 
+use super::super::budget::SharedBudget;
 use super::super::host::Host;
 use super::super::session::{self, End, Order, Parts, SessionHandle};
 use super::{Ear, Input, WorkspaceSync, close};
@@ -30,7 +31,7 @@ pub(super) struct Live {
     pub(super) status: Option<SyncStatus>,
     /// The attempt that waits for it.
     pub(super) attempt: Option<AttemptId>,
-    /// Counts as of the attempt's beginning: sent and received operations, sent and received bytes.
+    /// Operations sent and received as of the attempt's beginning; bytes sent and received that have been counted.
     pub(super) baseline: (u64, u64, u64, u64),
     /// The peer has shown that it belongs.
     pub(super) admitted: bool,
@@ -39,7 +40,7 @@ pub(super) struct Live {
 impl WorkspaceSync {
     /// Whether a device is synced with: a member, or a host while this workspace is being joined.
     fn is_partner(&self, device: &DeviceId) -> bool {
-        let host = || self.join.as_ref().is_some_and(|join| join.hosts.contains(device));
+        let host = || self.joining().is_some_and(|join| join.hosts.contains(device));
         *device != self.setup.own && (self.facts.members.contains(device) || host())
     }
 
@@ -63,23 +64,25 @@ impl WorkspaceSync {
         let target = Target::peer(*device);
         self.orchestrate(OrchestratorInput::Unreachable(target));
         self.tell_board(StatusInput::Unreachable(target));
-        // A session that runs hears of it from its stream.
+        // A stream of a line that is dead may never say so.
+        if let Some(live) = self.sessions.get(device) {
+            live.handle.order(Order::Lost);
+        }
     }
 
     /// An attempt is to be made.
     pub(super) fn attempt(&mut self, device: DeviceId, attempt: AttemptId, triggers: &std::collections::BTreeSet<Trigger>) {
         let now = self.now();
         self.attempts.insert(attempt, (Target::peer(device), now));
-        let bytes = self.setup.traffic.of(device).both();
         if let Some(live) = self.sessions.get_mut(&device) {
-            live.begin(attempt, bytes);
+            live.begin(attempt);
             // A session that has just begun compares by itself.
             if live.admitted || !triggers.contains(&Trigger::Connect) {
                 live.handle.order(Order::Compare);
             }
             return;
         }
-        let join = self.join.as_ref().is_some_and(|join| join.hosts.contains(&device));
+        let join = self.joining().is_some_and(|join| join.hosts.contains(&device));
         if self.setup.own < device || join || !self.facts.has_genesis {
             self.open(device);
         } else {
@@ -129,7 +132,7 @@ impl WorkspaceSync {
     pub(super) fn on_incoming(&mut self, device: DeviceId, stream: Stream, hello: Vec<u8>) {
         let now = self.now();
         if self.penalties.get(&device).is_some_and(|until| now < *until) {
-            return self.setup.net.metrics().refused("penalty");
+            return self.setup.net.metrics().refused("penalty", &device.short());
         }
         // Ours stays when both were opened at once; one that stands is known to be dead to whoever opens another.
         let ours_stays =
@@ -148,7 +151,7 @@ impl WorkspaceSync {
             return;
         }
         self.serial += 1;
-        let config = match self.join.as_ref().filter(|join| join.hosts.contains(&device)) {
+        let config = match self.joining().filter(|join| join.hosts.contains(&device)) {
             Some(join) => join.joining.session_config(self.setup.boot_nonce, salt),
             None => SessionConfig::member(self.setup.boot_nonce, salt),
         };
@@ -160,44 +163,61 @@ impl WorkspaceSync {
             first,
             pending: std::sync::Arc::clone(&self.pending),
             bytes: self.setup.traffic.of(device),
+            budget: self.budget_of(device),
             seed: u64::from_le_bytes([salt[0], salt[1], salt[2], salt[3], salt[4], salt[5], salt[6], salt[7]]),
         };
         let ear = Ear { inbox: self.inbox.clone(), device, serial: self.serial };
         let handle = session::start(parts, stream, ear);
-        let mut live = Live { serial: self.serial, handle, role, status: None, attempt: None, baseline: (0, 0, 0, 0), admitted: false };
+        let (sent_bytes, received_bytes) = match self.sessions.get(&device) {
+            // What went over the one that is replaced has not been counted yet.
+            Some(replaced) => (replaced.baseline.2, replaced.baseline.3),
+            None => self.setup.traffic.of(device).both(),
+        };
+        let baseline = (0, 0, sent_bytes, received_bytes);
+        let mut live = Live { serial: self.serial, handle, role, status: None, attempt: None, baseline, admitted: false };
         let waiting = self.attempts.iter().find(|(_, (target, _))| *target == Target::peer(device)).map(|(attempt, _)| *attempt);
         if let Some(attempt) = waiting {
-            live.begin(attempt, self.setup.traffic.of(device).both());
+            live.begin(attempt);
         }
         if let Some(replaced) = self.sessions.insert(device, live) {
             close(&replaced.handle);
         }
     }
 
+    /// What a peer may say that brings nothing. Remembered from session to session; of those who have none, so many as are likely to come back.
+    fn budget_of(&mut self, device: DeviceId) -> SharedBudget {
+        if self.budgets.len() > 2 * SESSIONS_MAX {
+            self.budgets.retain(|_, budget| !budget.is_unused());
+        }
+        self.budgets.entry(device).or_insert_with(SharedBudget::new).clone()
+    }
+
     pub(super) fn on_ended(&mut self, device: DeviceId, serial: u64, end: End) {
         let Some(live) = self.sessions.get(&device).filter(|live| live.serial == serial) else { return };
-        let (admitted, reason) = (live.admitted, end.name());
+        let (admitted, reason, (_, _, sent_bytes, received_bytes)) = (live.admitted, end.name(), live.baseline);
         self.sessions.remove(&device);
+        let (sent, received) = self.setup.traffic.of(device).both();
+        self.setup.monitor.record_traffic(sent.saturating_sub(sent_bytes), received.saturating_sub(received_bytes));
         self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).forget(&device);
         tracing::debug!(device = %device.short(), workspace = %self.id().short(), ?end, "a session ended");
         let target = Target::peer(device);
         match &end {
             End::TurnedAway(_) | End::TooSlow => {
-                tracing::info!(device = %device.short(), workspace = %self.id().short(), reason, "turned away");
+                tracing::debug!(device = %device.short(), workspace = %self.id().short(), reason, "turned away");
                 self.drop_peer(device, reason, true);
             }
             End::Broke(what) => {
                 tracing::warn!(device = %device.short(), workspace = %self.id().short(), what, "the peer broke the protocol");
                 self.penalties.insert(device, self.now() + PENALTY_MS);
                 if admitted {
-                    self.setup.net.metrics().refused(reason);
+                    self.setup.net.metrics().refused(reason, &device.short());
                 } else {
                     self.drop_peer(device, reason, true);
                 }
             }
             _ => {}
         }
-        if let (Some(join), End::Bye(code, words)) = (&self.join, &end)
+        if let (Some(join), End::Bye(code, words)) = (self.joining(), &end)
             && join.hosts.contains(&device)
             && matches!(code, ByeCode::NotMember | ByeCode::Removed | ByeCode::Stranger | ByeCode::Version)
         {
@@ -220,10 +240,9 @@ impl WorkspaceSync {
 
 impl Live {
     /// An attempt waits for this session.
-    fn begin(&mut self, attempt: AttemptId, (sent_bytes, received_bytes): (u64, u64)) {
+    fn begin(&mut self, attempt: AttemptId) {
         self.attempt = Some(attempt);
-        let (sent, received) = self.status.map_or((0, 0), |status| (status.sent_ops, status.received_ops));
-        self.baseline = (sent, received, sent_bytes, received_bytes);
+        (self.baseline.0, self.baseline.1) = self.status.map_or((0, 0), |status| (status.sent_ops, status.received_ops));
     }
 
     /// Whether the peer has confirmed to hold what is held here.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use tokio::sync::oneshot;
 
 use super::WorkspaceSync;
-use crate::sync::{DeviceStatus, OrchestratorInput, Target};
+use crate::sync::recovery::Subject;
+use crate::sync::{DeviceStatus, OrchestratorInput, RecoveryInput, Target};
 
 /// How long somebody waits at most, in milliseconds.
 const WAIT_MS_MAX: u64 = 60_000;
@@ -37,6 +38,12 @@ impl WorkspaceSync {
             return;
         }
         let now = self.now();
+        // Whoever asks has done something about what failed: patience begins anew.
+        let subjects: Vec<Subject> = self.recovery.interventions().map(|case| case.subject.clone()).collect();
+        let asked = |subject: &Subject| target.is_none_or(|target| *subject == Subject::Target { target });
+        for subject in subjects.into_iter().filter(asked) {
+            self.recovery.handle(RecoveryInput::RetryByHand(subject), now);
+        }
         let peers = self.facts.members.iter().filter(|device| **device != self.setup.own).copied();
         let wanted: Vec<Target> = peers.map(Target::peer).filter(|peer| target.is_none_or(|target| target == *peer)).collect();
         let mut waiter = Waiter { targets: BTreeSet::new(), only: target, deadline: now + CONNECT_MS_MAX, answer: Some(answer) };

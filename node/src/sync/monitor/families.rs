@@ -23,8 +23,6 @@ const TRAFFIC: &str = "traffic";
 const DURATION: &str = "duration";
 /// Conflicts that somebody settled.
 const CONFLICTS_RESOLVED: &str = "conflicts_resolved";
-/// Conflicts that are open.
-const CONFLICTS_OPEN: &str = "conflicts_open";
 /// Batches for the relay.
 const BATCHES: &str = "batches";
 /// Operations in a batch.
@@ -61,7 +59,6 @@ pub(super) struct Families {
     pub(super) traffic: Counters<1>,
     pub(super) duration: Family<Labels<1>, Histogram>,
     pub(super) conflicts_resolved: Counters<2>,
-    pub(super) conflicts_open: Gauge,
     pub(super) batches: Counters<1>,
     pub(super) batch_operations: Histogram,
     pub(super) batch_duration: Histogram,
@@ -89,7 +86,6 @@ impl Default for Families {
             traffic: Family::default(),
             duration: Family::new_with_constructor(duration_histogram),
             conflicts_resolved: Family::default(),
-            conflicts_open: Gauge::default(),
             batches: Family::default(),
             // Around the sizes at which a batch goes off: one, fifty, a thousand.
             batch_operations: Histogram::new([1.0, 5.0, 10.0, 25.0, 49.0, 50.0, 100.0, 250.0, 500.0, 1_000.0]),
@@ -118,9 +114,10 @@ impl Families {
         registry.register(ATTEMPTS, "Attempts to sync that are over, by target and result", self.attempts.clone());
         registry.register(FAILURES, "Failed attempts to sync, by target and what went wrong", self.failures.clone());
         registry.register(SKIPS, "Syncs that were asked for and not done then, by reason", self.skips.clone());
-        registry.register_with_unit(TRAFFIC, "Bytes sent and received, failed attempts included", Unit::Bytes, self.traffic.clone());
+        registry.register_with_unit(TRAFFIC, "Bytes sent and received, by attempts that failed as well", Unit::Bytes, self.traffic.clone());
         registry.register_with_unit(DURATION, "How long successful syncs took", Unit::Seconds, self.duration.clone());
-        registry.register(CONFLICTS_RESOLVED, "Conflicts settled, by type and strategy", self.conflicts_resolved.clone());
+        let help = "Conflicts that somebody settled through this device's API, by type and strategy";
+        registry.register(CONFLICTS_RESOLVED, help, self.conflicts_resolved.clone());
         registry.register(RECOVERY_STEPS, "Steps taken after failures", self.recovery_steps.clone());
     }
 
@@ -134,7 +131,6 @@ impl Families {
     }
 
     fn register_state(&self, registry: &mut Registry) {
-        registry.register(CONFLICTS_OPEN, "Conflicts that are open", self.conflicts_open.clone());
         registry.register(NODES_ASIDE, "Nodes set aside because they could not be settled", self.nodes_aside.clone());
         registry.register(HELP_WANTED, "Things that wait for a person", self.help_wanted.clone());
         registry.register(TARGETS, "Peers and relays, by how it stands with them", self.targets.clone());

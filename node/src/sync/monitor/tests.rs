@@ -9,6 +9,8 @@ use crate::sync::batch::Behind;
 use crate::sync::status::{StatusBoard, StatusInput};
 use crate::sync::target::{SyncCounts, Target};
 
+const WORKSPACE: WorkspaceId = WorkspaceId([1; 32]);
+
 fn text(registry: &Registry) -> String {
     let mut text = String::new();
     encode(&mut text, registry).unwrap();
@@ -32,15 +34,29 @@ fn busy() -> (Registry, SyncMonitor) {
     monitor.record_batch(50, 20, BatchResult::Stored);
     monitor.record_batch(50, 20, BatchResult::Failed);
     monitor.record_recovery(&RecoveryAction::RebuildSyncState { target: Target::Relay });
-    monitor.set_pressure(&Pressure { held: 12, capacity: 100, behind: Some(Behind { after: 5, through: 9 }) });
-    monitor.set_unsettled(2, 1);
+    monitor.set_pressure(WORKSPACE, &Pressure { held: 12, capacity: 100, behind: Some(Behind { after: 5, through: 9 }) });
+    monitor.set_aside(WORKSPACE, 1);
     let mut board = StatusBoard::new([1; 32], 10);
     let target = Target::peer(DeviceId([1; 32]));
     board.handle(StatusInput::Reachable(target));
     board.handle(StatusInput::Confirmed { target, digest: [1; 32], wall_ms: 1_500 });
     board.handle(StatusInput::Known(Target::Relay));
-    monitor.set_status(&board.status());
+    monitor.set_status(WORKSPACE, &board.status());
     (registry, monitor)
+}
+
+#[test]
+fn workspaces_are_shown_together() {
+    let (registry, monitor) = busy();
+    let other = WorkspaceId([2; 32]);
+    monitor.set_aside(other, 2);
+    monitor.set_status(other, &StatusBoard::new([1; 32], 10).status());
+    let shown = text(&registry);
+    assert_eq!(value(&shown, "nodespace_sync_nodes_aside"), Some(3.0));
+    assert_eq!(value(&shown, "nodespace_sync_synced"), Some(0.0), "one of them is not");
+    assert_eq!(value(&shown, "nodespace_sync_targets{target=\"peer\",state=\"synced\"}"), Some(1.0));
+    monitor.forget(&other);
+    assert_eq!(value(&text(&registry), "nodespace_sync_synced"), Some(1.0));
 }
 
 #[test]
@@ -63,7 +79,6 @@ fn what_is_recorded_shows_under_its_name() {
         ("nodespace_sync_queue_operations{where=\"memory\"}", 12.0),
         ("nodespace_sync_queue_operations{where=\"log\"}", 4.0),
         ("nodespace_sync_recovery_steps_total{action=\"rebuild_sync_state\"}", 1.0),
-        ("nodespace_sync_conflicts_open", 2.0),
         ("nodespace_sync_nodes_aside", 1.0),
         ("nodespace_sync_help_wanted", 0.0),
         ("nodespace_sync_targets{target=\"peer\",state=\"synced\"}", 1.0),
@@ -84,13 +99,26 @@ fn each_metric_has_help_and_a_value() {
     let (registry, _monitor) = busy();
     let text = text(&registry);
     let names: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    assert_eq!(names.len(), 18, "{text}");
+    assert_eq!(names.len(), 17, "{text}");
     for name in names {
         assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
         let series = ["{", " ", "_total{", "_bucket{"];
         let is_its = |line: &str| line.strip_prefix(name).is_some_and(|rest| series.iter().any(|start| rest.starts_with(start)));
         assert!(text.lines().any(is_its), "{name} is shown and nothing sets it");
     }
+}
+
+#[test]
+fn nodes_aside_are_counted_over_all_workspaces() {
+    let (registry, monitor) = busy();
+    let shown = || value(&text(&registry), "nodespace_sync_nodes_aside");
+    monitor.set_aside(WorkspaceId([2; 32]), 3);
+    assert_eq!(shown(), Some(4.0));
+    monitor.set_aside(WorkspaceId([1; 32]), 2);
+    assert_eq!(shown(), Some(5.0));
+    monitor.set_aside(WorkspaceId([2; 32]), 0);
+    monitor.set_aside(WorkspaceId([3; 32]), 0);
+    assert_eq!(shown(), Some(2.0));
 }
 
 #[test]

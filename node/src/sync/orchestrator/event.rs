@@ -56,6 +56,8 @@ pub enum OrchestratorInput {
     Retry(Target),
     /// A running attempt got on.
     Progress(AttemptId),
+    /// Operations arrived in a running attempt. They stay, so should it fail all the same, the backoff begins anew.
+    Received(AttemptId),
     /// An attempt is over. One that was aborted or is not known is ignored.
     Finished {
         /// Which.

@@ -13,6 +13,8 @@ pub(super) struct Running {
     pub(super) attempt: AttemptId,
     /// When something was last heard of it.
     pub(super) heard: u64,
+    /// Operations have arrived in it.
+    pub(super) received: bool,
     /// Why it was started.
     triggers: BTreeSet<Trigger>,
 }
@@ -123,7 +125,7 @@ impl Schedule {
             triggers.insert(Trigger::Timer);
         }
         self.started = Some(now);
-        self.running = Some(Running { attempt, heard: now, triggers: triggers.clone() });
+        self.running = Some(Running { attempt, heard: now, received: false, triggers: triggers.clone() });
         triggers
     }
 
@@ -139,9 +141,12 @@ impl Schedule {
     }
 
     pub(super) fn failed(&mut self, failure: SyncFailure, interval_ms: u64, now: u64) {
+        let running = self.running.take();
         // Recovery's quick retries do not make the slow rhythm slower: a minute's outage would else cost eight.
-        let quick = self.running.take().is_some_and(|running| running.triggers.iter().all(|trigger| *trigger == Trigger::Recovery));
-        if !quick {
+        let quick = |running: &Running| running.triggers.iter().all(|trigger| *trigger == Trigger::Recovery);
+        if running.as_ref().is_some_and(|running| running.received) {
+            self.backoff.reset();
+        } else if !running.as_ref().is_some_and(quick) {
             self.backoff.raise();
         }
         self.failures = self.failures.saturating_add(1);

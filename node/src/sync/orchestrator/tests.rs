@@ -222,6 +222,22 @@ fn quick_retries_do_not_slow_the_rhythm_down() {
 }
 
 #[test]
+fn a_line_that_breaks_while_something_arrives_is_taken_up_again_soon() {
+    let mut driver = Driver::new(1);
+    driver.handle(OrchestratorInput::Reachable(peer(1)));
+    for _ in 0..10 {
+        driver.handle(OrchestratorInput::Received(driver.running[&peer(1)]));
+        driver.now += SPACING_MS;
+        driver.handle(OrchestratorInput::Unreachable(peer(1)));
+        driver.fail(peer(1));
+        driver.handle(OrchestratorInput::Reachable(peer(1)));
+        assert!(driver.running.contains_key(&peer(1)), "at once");
+    }
+    driver.fail(peer(1));
+    assert_eq!(driver.machine.report(&peer(1)).unwrap().multiplier, 2, "one in which nothing arrived counts");
+}
+
+#[test]
 fn there_is_room_for_so_many() {
     let mut driver = Driver::new(1);
     let target = |number: usize| {

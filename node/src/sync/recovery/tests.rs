@@ -81,6 +81,21 @@ fn five_attempts_and_then_a_person_is_asked_once() {
 }
 
 #[test]
+fn while_each_piece_brings_something_no_person_is_asked() {
+    let mut driver = Driver::new();
+    for _ in 0..20 {
+        let before = driver.now;
+        assert_eq!(driver.fail(peer(1), SyncFailure::Unreachable), []);
+        assert_eq!(driver.step(), [RecoveryAction::RetryWithBackoff { target: peer(1), attempt: 1 }]);
+        assert!(driver.now - before <= RETRY_MS * 5 / 4);
+        assert_eq!(driver.handle(RecoveryInput::Received(peer(1))), [], "not cleared: it is not known to be equal");
+    }
+    (0..=ATTEMPTS_MAX).for_each(|_| drop(driver.fail(peer(1), SyncFailure::Unreachable)));
+    driver.handle(RecoveryInput::Received(peer(1)));
+    assert_eq!(driver.machine.interventions().count(), 1, "who was asked is told when both are equal");
+}
+
+#[test]
 fn who_was_turned_away_is_told_at_once() {
     let mut driver = Driver::new();
     let asked = driver.fail(Target::Relay, SyncFailure::TurnedAway);

@@ -128,6 +128,10 @@ impl StatusBoard {
             StatusInput::SessionEnded(target) => self.change(&target, |known| known.session = None),
             StatusInput::Confirmed { target, digest, wall_ms } => self.confirmed(&target, digest, wall_ms),
             StatusInput::Failed { target, failure } => self.change(&target, |known| {
+                if matches!(failure, SyncFailure::DataCorruption { .. }) {
+                    // Equal operations, and another state: they are not equal.
+                    known.confirmed = None;
+                }
                 known.failure = Some(FailureNote { code: failure.code().to_owned(), message: failure.to_string() });
                 known.end_session();
             }),

@@ -62,6 +62,16 @@ fn a_confirmation_that_comes_late_is_of_what_was() {
 }
 
 #[test]
+fn who_shows_another_state_is_not_synced_though_it_holds_the_same() {
+    let mut board = board([StatusInput::Reachable(peer(1)), confirmed(peer(1), 0)]);
+    assert!(board.status().is_synced());
+    board.handle(StatusInput::Failed { target: peer(1), failure: SyncFailure::DataCorruption { node: None } });
+    assert!(!board.status().is_synced());
+    board.handle(StatusInput::Reachable(peer(1)));
+    assert!(!board.status().is_synced(), "until it says so anew");
+}
+
+#[test]
 fn a_plan_tells_what_is_missing() {
     let mut board = board([StatusInput::Reachable(peer(1))]);
     assert_eq!(board.status().targets[0].missing_there, Missing::Unknown);

@@ -30,15 +30,15 @@ fn value() -> impl Strategy<Value = Value> {
 fn metadata() -> impl Strategy<Value = Metadata> {
     let path = prop::collection::vec("[a-c]{1,2}", 1..4);
     let leaf = (prop::option::of((stamp(), prop::option::of(value()))), prop::option::of(stamp()));
-    let leaf = leaf.prop_map(|(value, object)| Leaf { value, object });
+    let leaf = leaf.prop_map(|(value, object)| Box::new(Leaf { value, object }));
     prop::collection::btree_map(path, leaf, 0..5).prop_map(|leaves| Metadata { leaves })
 }
 
-fn embedding() -> impl Strategy<Value = Embedding> {
+fn embedding() -> impl Strategy<Value = Box<Embedding>> {
     (stamp(), any::<u32>(), any::<u32>(), any::<[u8; 32]>(), any::<([u8; 32], u32, u8)>()).prop_map(
         |(stamp, op, dimension, source, blob)| {
             let attachment = BlobRef { hash: blob.0, len: blob.1, encryption: blob.2 };
-            Embedding { stamp, op: OpIndex(op), dimension, source, attachment }
+            Box::new(Embedding { stamp, op: OpIndex(op), dimension, source, attachment })
         },
     )
 }

@@ -97,6 +97,47 @@ fn what_a_packet_brings_makes_the_same_state() {
 }
 
 #[test]
+fn what_was_verified_is_ingested_as_its_segment_is() {
+    use crate::replica::{IngestError, Missing, Refusal};
+
+    let (device, packet) = everything();
+    let open = |workspace| Device::open(workspace, MemoryStore::new(), None, at(90_000)).unwrap();
+    let (mut checked, mut trusted) = (open(device.workspace()), open(device.workspace()));
+    let verified = packet.verify_consistency(&nothing).unwrap();
+    assert!(verified.len() > 2);
+    // Too early: it waits for the same thing.
+    let early = trusted.ingest_verified(&verified[1].ops, at(90_000));
+    assert!(matches!(early, Err(IngestError::Missing(Missing::Previous(_)))), "{early:?}");
+    for VerifiedSegment { segment, ops } in &verified {
+        assert_eq!(trusted.ingest_verified(ops, at(90_000)).unwrap(), checked.ingest(segment, at(90_000)).unwrap());
+    }
+    for VerifiedSegment { ops, .. } in &verified {
+        let again = trusted.ingest_verified(ops, at(90_000)).unwrap();
+        assert_eq!((again.stored, again.duplicates as usize), (0, ops.len()));
+    }
+    assert_eq!(trusted.state_digest(), checked.state_digest());
+    assert_eq!(trusted.frontier_digest(), checked.frontier_digest());
+    // Of another workspace nobody has signed them.
+    let foreign = open(crate::ids::WorkspaceId([9; 32])).ingest_verified(&verified[0].ops, at(90_000));
+    assert!(matches!(foreign, Err(IngestError::Refused(Refusal::Chain(_)))), "{foreign:?}");
+}
+
+#[test]
+fn attachments_come_off_and_the_operations_still_name_them() {
+    let (_, packet) = everything();
+    let mut taken = Vec::new();
+    for mut verified in packet.verify_consistency(&nothing).unwrap() {
+        let hashes: Vec<OpHash> = verified.ops.iter().map(|op| op.hash).collect();
+        taken.extend(verified.ops.take_attachments());
+        assert!(verified.ops.iter().all(|op| op.attachment.is_none()));
+        assert_eq!(verified.ops.iter().map(|op| op.hash).collect::<Vec<_>>(), hashes);
+    }
+    let [(hash, bytes)] = taken.as_slice() else { panic!("one attachment: {}", taken.len()) };
+    assert_eq!(attachment_hash(bytes), *hash);
+    assert_eq!(packet.vector_checksums.values().cloned().collect::<Vec<_>>(), [hex(hash)]);
+}
+
+#[test]
 fn views_have_the_documents_shape_in_json() {
     let (_, packet) = everything();
     let json = serde_json::to_value(&packet).unwrap();

@@ -99,6 +99,21 @@ pub(crate) async fn fetch(
     Ok(([(header::CONTENT_TYPE, "application/cbor")], bytes).into_response())
 }
 
+pub(crate) async fn missing(
+    State(app): State<App>,
+    Path(workspace): caller::Part,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Response, Refusal> {
+    let caller = caller::identify_in(&app, &headers, &workspace).await?;
+    let row = caller.row()?;
+    let wish: AttachmentWish = body::small(request, app.body_wait()).await?;
+    check_count(wish.hashes.len())?;
+    let hashes: Vec<_> = wish.hashes.iter().map(|hash| hash.0).collect();
+    let missing: Vec<OpHash> = app.shared.attachments.missing(row, &hashes).await?.into_iter().map(OpHash).collect();
+    Ok(axum::Json(serde_json::json!({ "missing": missing })).into_response())
+}
+
 pub(crate) async fn put_one(
     State(app): State<App>,
     Path((workspace, hash)): Path<(String, String)>,

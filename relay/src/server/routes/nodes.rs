@@ -25,9 +25,15 @@ pub(crate) async fn canonical(
     let surroundings = parse_query(query.as_deref().unwrap_or_default())?;
     let node = NodeId::parse(&node).map_err(|error| Refusal::bad_request("bad_node_id", error.to_string()))?;
     let caller = caller::identify_in(&app, &headers, &workspace).await?;
-    let found = nodes::read(app.shared.database.read(), caller.row()?.number, &node).await?;
+    let row = caller.row()?;
+    if row.held {
+        // What was ahead of time shows once that has come, whoever asks first.
+        app.shared.hub.ask(caller.workspace, |_| Ok(())).await?;
+    }
+    let database = &app.shared.database;
+    let found = database.within(nodes::read(database.read(), row.number, &node)).await?;
     let (version, canonical) = found.ok_or_else(|| Refusal::not_found("unknown_node", "the workspace has no such node here"))?;
-    let mut answer = json!({ "epoch": app.shared.database.epoch().current(), "as_of_version": version, "node": canonical });
+    let mut answer = json!({ "epoch": database.epoch().current(), "as_of_version": version, "node": canonical });
     if surroundings {
         let device = caller.device;
         let more = app.shared.hub.ask(caller.workspace, move |replica| Ok(around(replica, &node, device))).await?;

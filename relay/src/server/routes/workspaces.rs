@@ -21,7 +21,7 @@ pub(crate) async fn status(State(app): State<App>, Path(workspace): caller::Part
     };
     Ok(Json(json!({
         "workspace_id": caller.workspace,
-        "epoch": app.shared.database.epoch().current(),
+        "epoch": caller.epoch,
         "version": row.version,
         "bytes": row.bytes,
         "attachment_bytes": row.attachment_bytes,
@@ -40,7 +40,7 @@ pub(crate) async fn checkpoint(
     let version = parse_version(query.as_deref().unwrap_or_default())?;
     let caller = caller::identify_in(&app, &headers, &workspace).await?;
     let row = caller.row()?;
-    let epoch = app.shared.database.epoch().current();
+    let database = &app.shared.database;
     let (version, running) = match version {
         None => (row.version, row.running),
         Some(0) => (0, RunningHash::default()),
@@ -48,12 +48,15 @@ pub(crate) async fn checkpoint(
             return Err(Refusal::not_found("no_such_version", format!("the log ends at version {}", row.version)));
         }
         Some(version) => {
-            let running = operations::running_at(app.shared.database.read(), row.number, version).await?;
+            let running = database.within(operations::running_at(database.read(), row.number, version)).await?;
             let inside = || Refusal::not_found("no_such_version", "no segment ends at this version; cursors of answers do");
             (version, running.ok_or_else(inside)?)
         }
     };
-    Ok(Json(Checkpoint::sign(app.shared.key.pair(), caller.workspace, Cursor { epoch, version }, running)).into_response())
+    // A database that was set back meanwhile has other operations under these versions.
+    database.epoch().check(caller.epoch)?;
+    let cursor = Cursor { epoch: caller.epoch, version };
+    Ok(Json(Checkpoint::sign(app.shared.key.pair(), caller.workspace, cursor, running)).into_response())
 }
 
 /// Reads `version=N`, or nothing.

@@ -115,14 +115,22 @@ impl Postgres {
         self.run_at("pg_dump", &["--format=custom", "--file", &file, DATABASE]).await
     }
 
+    /// Puts an empty database in place of the one there is.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn lose(&self) -> Result<()> {
+        self.run_at("dropdb", &["--force", DATABASE]).await?;
+        self.run_at("createdb", &[DATABASE]).await
+    }
+
     /// Puts the first backup in place of the database.
     ///
     /// # Errors
     /// When there is no backup, or it cannot be restored.
     pub async fn restore(&self) -> Result<()> {
         ensure!(self.backups > 0, "there is no backup");
-        self.run_at("dropdb", &["--force", DATABASE]).await?;
-        self.run_at("createdb", &[DATABASE]).await?;
+        self.lose().await?;
         self.run_at("pg_restore", &["--single-transaction", "--exit-on-error", "--dbname", DATABASE, &self.backup(1)]).await
     }
 

@@ -21,7 +21,7 @@ impl Run<'_> {
             RelayAction::RelayLie { lie, to } => return self.lie(*lie, to).await,
             RelayAction::RelayCaught { device, by, within_s } => return self.caught(*device, *by, *within_s).await,
             RelayAction::RelayCheck { device } => return self.look_at_relay(*device).await,
-            RelayAction::RelayRestore {} => {
+            RelayAction::RelayRestore {} | RelayAction::RelayLose {} => {
                 let epoch = self.relay()?.epoch().await?;
                 self.epochs.push(epoch);
             }
@@ -44,6 +44,7 @@ impl Run<'_> {
             RelayAction::RedisFlush {} => relay.redis().flush().await,
             RelayAction::RelayBackUp {} => relay.postgres().back_up().await,
             RelayAction::RelayRestore {} => relay.restore().await,
+            RelayAction::RelayLose {} => relay.lose().await,
             RelayAction::RelayHonest {} => {
                 relay.be_honest();
                 Ok(())

@@ -78,6 +78,8 @@ pub enum RelayAction {
     RelayBackUp {},
     /// The first backup is put in place of the database; the instances are stopped meanwhile.
     RelayRestore {},
+    /// An empty database is put in place of the one there is; the instances are stopped meanwhile.
+    RelayLose {},
     /// From now on some devices are lied to.
     RelayLie {
         /// How.
@@ -133,6 +135,7 @@ impl RelayAction {
             Self::RedisFlush {} => "Redis flushed".into(),
             Self::RelayBackUp {} => "the relay is backed up".into(),
             Self::RelayRestore {} => "the relay is restored from its backup".into(),
+            Self::RelayLose {} => "the relay loses its database".into(),
             Self::RelayLie { lie, to } => {
                 let victims: Vec<String> = to.iter().map(|device| format!("d{device}")).collect();
                 format!("the relay lies to {} ({})", victims.join(" "), lie.name())

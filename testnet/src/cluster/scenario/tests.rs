@@ -71,6 +71,7 @@ fn every_kind_of_event_of_the_relay_is_read() {
         "do = \"redis_flush\", at_s = 1",
         "do = \"relay_back_up\", at_s = 1",
         "do = \"relay_restore\", at_s = 1",
+        "do = \"relay_lose\", at_s = 1",
         "do = \"relay_lie\", at_s = 1, lie = \"withhold\", to = [0]",
         "do = \"relay_honest\", at_s = 1",
         "do = \"relay_caught\", at_s = 1, device = 0, by = \"alarm\", within_s = 5",
@@ -172,7 +173,7 @@ fn the_scenarios_of_the_repository_are_scenarios() {
     for name in
         ["smoke", "partition", "churn", "offline-week", "import-while-editing", "conflict-storm", "removed-while-offline", "tickets"]
             .into_iter()
-            .chain(["never-together", "relay-faults", "old-backup", "lying-relay"])
+            .chain(["never-together", "relay-faults", "old-backup", "lost-database", "lying-relay"])
     {
         assert!(names.iter().any(|found| found == name), "{name} is missing among {names:?}");
     }

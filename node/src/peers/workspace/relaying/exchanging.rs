@@ -37,9 +37,10 @@ impl WorkspaceSync {
             for api in apis {
                 let url = api.url().clone();
                 let told = inbox.clone();
-                let progress = move |_: SyncCounts| {
+                let progress = move |so_far: SyncCounts| {
+                    let received = so_far.received > 0;
                     // Where there is no room somebody else keeps the task awake.
-                    told.try_send(Input::Relay(RelayNote::Progress { serial }));
+                    told.try_send(Input::Relay(RelayNote::Progress { serial, received }));
                 };
                 let exchange = Exchange { workspace: workspace.clone(), api, own, clock, arrivals: arrivals.clone(), progress };
                 match exchange.run().await {

@@ -36,7 +36,7 @@ impl WorkspaceSync {
 
     pub(super) fn tell_pressure(&mut self) {
         let pressure = self.relaying.queue.pressure();
-        self.setup.monitor.set_pressure(&pressure);
+        self.setup.monitor.set_pressure(self.id(), &pressure);
         self.tell_board(StatusInput::RelayQueue(pressure));
     }
 
@@ -67,7 +67,7 @@ impl WorkspaceSync {
         }
         let mut at = from;
         // Who belongs is not left waiting for a batch: a ticket is good at the relay once the relay has its invite.
-        let mut is_urgent = self.join.is_some();
+        let mut is_urgent = self.joining().is_some();
         while at < end {
             let through = end.min(at.saturating_add(READ_MAX));
             let look = move |replica: &DeviceReplica| -> Result<_, StoreError> {
