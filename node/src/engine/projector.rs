@@ -7,6 +7,8 @@
 
 mod resume;
 mod task;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::PathBuf;

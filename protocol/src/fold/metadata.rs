@@ -139,11 +139,11 @@ impl Metadata {
 
     /// About how many bytes it takes in memory.
     pub(crate) fn weight(&self) -> usize {
-        let leaf = |(path, leaf): (&Path, &Box<Leaf>)| {
+        let weigh = |path: &Path, leaf: &Leaf| {
             let values = leaf.value.as_ref().and_then(|(_, value)| value.as_ref()).map_or(0, crate::op::json::weight);
             size_of::<Leaf>() + path.iter().map(|part| size_of::<String>() + part.len()).sum::<usize>() + values * 32
         };
-        map_weight::<Path, Box<Leaf>>(self.leaves.len()) + self.leaves.iter().map(leaf).sum::<usize>()
+        map_weight::<Path, Box<Leaf>>(self.leaves.len()) + self.leaves.iter().map(|(path, leaf)| weigh(path, leaf)).sum::<usize>()
     }
 
     /// Whether nothing was ever set.

@@ -92,8 +92,12 @@ impl Task {
                 None => std::future::pending().await,
             }
         };
+        // Whoever was told and then did something else has not written yet: a word is said once.
+        let waits = feed.dirty_count() > 0 || feed.end().position.ops > self.state.borrow().ops;
         let gathered = async {
-            feed.dirtied.notified().await;
+            if !waits {
+                feed.dirtied.notified().await;
+            }
             gather_flood(&feed, gather).await;
         };
         tokio::select! {
