@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{App, body, caller};
 use crate::attachments::ATTACHMENTS_MAX;
-use crate::auth::Grant;
+use crate::auth::{Caller, Grant};
 use crate::hex::unhex_array;
 use crate::refusal::Refusal;
+use crate::store::attachments::AttachmentHash;
 use crate::sync::in_thread;
 
 /// Attachments do not shrink well; a body that does is none.
@@ -73,17 +74,23 @@ pub(crate) async fn upload(
     Ok(axum::Json(serde_json::json!({ "stored": stored, "known": sent.len() - stored })).into_response())
 }
 
+/// Who asks, and about which attachments.
+async fn wished(app: &App, headers: &HeaderMap, workspace: &str, request: Body) -> Result<(Caller, Vec<AttachmentHash>), Refusal> {
+    let caller = caller::identify_in(app, headers, workspace).await?;
+    caller.row()?;
+    let wish: AttachmentWish = body::small(request, app.body_wait()).await?;
+    check_count(wish.hashes.len())?;
+    Ok((caller, wish.hashes.iter().map(|hash| hash.0).collect()))
+}
+
 pub(crate) async fn fetch(
     State(app): State<App>,
     Path(workspace): caller::Part,
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Refusal> {
-    let caller = caller::identify_in(&app, &headers, &workspace).await?;
+    let (caller, hashes) = wished(&app, &headers, &workspace, request).await?;
     let row = caller.row()?;
-    let wish: AttachmentWish = body::small(request, app.body_wait()).await?;
-    check_count(wish.hashes.len())?;
-    let hashes: Vec<_> = wish.hashes.iter().map(|hash| hash.0).collect();
     let found = app.shared.attachments.fetch(caller.workspace, row, &hashes).await?;
     let batch = AttachmentBatch {
         attachments: found
@@ -105,11 +112,8 @@ pub(crate) async fn missing(
     headers: HeaderMap,
     request: Body,
 ) -> Result<Response, Refusal> {
-    let caller = caller::identify_in(&app, &headers, &workspace).await?;
+    let (caller, hashes) = wished(&app, &headers, &workspace, request).await?;
     let row = caller.row()?;
-    let wish: AttachmentWish = body::small(request, app.body_wait()).await?;
-    check_count(wish.hashes.len())?;
-    let hashes: Vec<_> = wish.hashes.iter().map(|hash| hash.0).collect();
     let missing: Vec<OpHash> = app.shared.attachments.missing(row, &hashes).await?.into_iter().map(OpHash).collect();
     Ok(axum::Json(serde_json::json!({ "missing": missing })).into_response())
 }
