@@ -82,7 +82,7 @@ impl Default for ApiConfig {
 /// Settings of the durable store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
-    /// Memory for nodes that did not change since the last checkpoint, in MiB.
+    /// Memory for nodes to work with, in MiB. Others are packed, or read from the index.
     pub node_cache_mib: u64,
     /// Memory for operations that were read, in MiB.
     pub op_cache_mib: u64,

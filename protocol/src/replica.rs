@@ -250,13 +250,13 @@ impl<S: Store> Replica<S> {
         Some(Timestamp(timestamp.0.saturating_sub(crate::clock::AHEAD_MS_MAX << 16)))
     }
 
-    /// How many bytes of unchanged node states to keep in memory ([`CACHE_BYTES_DEFAULT`] unless set). More makes a flood of
+    /// How many bytes of node states to keep in memory to work with ([`CACHE_BYTES_DEFAULT`] unless set). More makes a flood of
     /// operations on many nodes quicker, less makes the device smaller.
     pub fn set_cache_bytes(&mut self, bytes: usize) {
         self.nodes.set_budget(bytes);
     }
 
-    /// Nodes that changed since the last checkpoint: their states stay in memory until the next one.
+    /// Nodes that changed since the last checkpoint: their states stay in memory until the next one, the least used of them packed.
     pub const fn dirty_nodes(&self) -> usize {
         self.nodes.unsaved()
     }

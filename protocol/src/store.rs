@@ -52,7 +52,7 @@ pub struct Checkpoint {
     /// It stands alone: nodes and parts of earlier checkpoints that it does not name are gone.
     pub whole: bool,
     /// Nodes that changed, ascending; the others stay as they were.
-    pub nodes: Vec<(NodeId, Vec<u8>)>,
+    pub nodes: Vec<(NodeId, Arc<[u8]>)>,
     /// Parts that changed of what is not one node's, ascending; the others stay as they were.
     pub parts: Vec<(PartKey, Vec<u8>)>,
 }

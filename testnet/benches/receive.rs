@@ -48,6 +48,9 @@ struct Options {
     /// A checkpoint is begun when so many MiB of journal wait for one.
     #[arg(long, value_delimiter = ',', default_value = "64")]
     checkpoint_mib: Vec<u64>,
+    /// Memory for nodes to work with.
+    #[arg(long, default_value = "16")]
+    cache_mib: usize,
     /// Given by `cargo bench`.
     #[arg(long)]
     bench: bool,
@@ -136,7 +139,7 @@ fn step(options: &Options, step: Step, folder: &Path, mib: u64) -> Result<Comman
     let Workload { ops, nodes, .. } = options.workload();
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["--step", step.name(), "--ops", &ops.to_string(), "--nodes", &nodes.to_string()]);
-    command.args(["--checkpoint-mib", &mib.to_string()]).arg("--folder").arg(folder);
+    command.args(["--checkpoint-mib", &mib.to_string(), "--cache-mib", &options.cache_mib.to_string()]).arg("--folder").arg(folder);
     Ok(command)
 }
 
@@ -211,7 +214,9 @@ fn open(options: &Options, folder: &Path) -> Result<Device> {
     let store = folder.join("store");
     std::fs::create_dir_all(&store)?;
     let store = DiskStore::open(&store, workspace, &StoreOptions::default())?;
-    Ok(Replica::open(workspace, store, Some(generator.founder()), generator.now())?)
+    let mut device = Replica::open(workspace, store, Some(generator.founder()), generator.now())?;
+    device.set_cache_bytes(options.cache_mib << 20);
+    Ok(device)
 }
 
 /// Where the time of receiving goes, in seconds by the wall.

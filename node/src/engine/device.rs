@@ -44,7 +44,7 @@ pub struct OpenOptions {
     pub checkpoint_bytes: u64,
     /// A checkpoint is also written when the nodes that changed since the last one take so many bytes of memory.
     pub changed_nodes_bytes: usize,
-    /// Bytes of nodes kept in memory beside those that changed since the last checkpoint.
+    /// Bytes of nodes kept in memory to work with.
     pub node_cache_bytes: usize,
     /// Bytes of operations kept in memory.
     pub op_cache_bytes: usize,

@@ -20,7 +20,7 @@ pub(crate) fn open(bytes: &[u8]) {
     let mut damaged = Checkpoint { records, ..Checkpoint::default() };
     match (parts.get(which), ids.get(which.saturating_sub(parts.len()))) {
         (Some((key, _)), _) => damaged.parts.push((*key, bytes.to_vec())),
-        (None, Some(id)) => damaged.nodes.push((id.clone(), bytes.to_vec())),
+        (None, Some(id)) => damaged.nodes.push((id.clone(), bytes.into())),
         (None, None) => return,
     }
     if store.saver().save(damaged).is_err() {

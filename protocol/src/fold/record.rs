@@ -12,6 +12,7 @@
 //! Bytes that are damaged give an error, and cost no more memory than their own size allows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -45,6 +46,16 @@ pub(crate) fn encode(state: &NodeState, digest: Option<&[u8; 32]>) -> Vec<u8> {
     }
     out.extend_from_slice(&body);
     out
+}
+
+/// The same state with another digest, and the digest it had.
+pub(crate) fn with_digest(bytes: &[u8], digest: &[u8; 32]) -> (Arc<[u8]>, Option<[u8; 32]>) {
+    let (before, rest) = match bytes.split_first() {
+        Some((1, rest)) => rest.split_first_chunk().map_or((None, rest), |(before, rest)| (Some(*before), rest)),
+        Some((_, rest)) => (None, rest),
+        None => (None, bytes),
+    };
+    ([&[1][..], digest, rest].concat().into(), before)
 }
 
 /// The inverse of [`encode`].

@@ -4,7 +4,7 @@
 //! nodes, of the tree, of the logs). So its size follows what changed, not what there is. It is made in three steps, of which only
 //! the first and the last need the replica:
 //!
-//! 1. [`Replica::prepare_checkpoint`] takes up what changed: node states by reference, the parts as bytes;
+//! 1. [`Replica::prepare_checkpoint`] takes up what changed: node states by reference or packed, the parts as bytes;
 //! 2. [`PreparedCheckpoint::save`] turns states into bytes and keeps it all, in another thread if wanted, while the replica goes on;
 //! 3. [`Replica::finish_checkpoint`] tells the replica whether it was kept. If not, everything in it counts as changed again.
 //!
@@ -15,7 +15,6 @@ pub(crate) mod base;
 
 use super::Replica;
 use super::nodes::Unsaved;
-use crate::fold::record;
 use crate::fold::record::put_node_id;
 use crate::store::{Checkpoint, PartKey, Saver, Store, StoreError};
 use base::Base;
@@ -64,13 +63,10 @@ impl PreparedCheckpoint {
     }
 
     /// The checkpoint as stores keep it.
-    pub fn encode(mut self) -> Checkpoint {
-        self.nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let nodes = self.nodes.into_iter().map(|(id, state, digest)| {
-            let bytes = record::encode(&state, digest.as_ref());
-            (id, bytes)
-        });
-        Checkpoint { records: self.records, whole: self.whole, nodes: nodes.collect(), parts: self.parts }
+    pub fn encode(self) -> Checkpoint {
+        let mut nodes: Vec<_> = self.nodes.into_iter().map(Unsaved::pack).collect();
+        nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Checkpoint { records: self.records, whole: self.whole, nodes, parts: self.parts }
     }
 
     /// Keeps it. Tell the replica what came of it by [`Replica::finish_checkpoint`].

@@ -62,8 +62,8 @@ impl<S: Store> Replica<S> {
     /// The digest of all state. Two replicas that hold the same operations, none of them held back, have the same.
     pub fn state_digest(&mut self) -> [u8; 32] {
         for slot in self.nodes.take_digest_dirty() {
-            let Some(resident) = self.nodes.resident(slot) else { continue };
-            let digest = resident.state.digest(self.nodes.id(slot), |index| self.hash_of(index));
+            let Some(state) = self.nodes.unsaved_state(slot) else { continue };
+            let digest = state.digest(self.nodes.id(slot), |index| self.hash_of(index));
             self.node_sum.add(&digest);
             if let Some(before) = self.nodes.set_digest(slot, digest) {
                 self.node_sum.remove(&before);

@@ -1,9 +1,10 @@
 //! The nodes of a replica: a directory of all of them, and the states that are in memory.
 //!
 //! Of every node the directory keeps the id and the few facts that questions about all nodes need ([`Facts`]); its state is read from the
-//! last checkpoint when it is asked for. States that the checkpoint has are dropped when they take more than a budget, the least
-//! used first (the clock algorithm: each state that was used since the hand last passed it is passed once more). States that changed since
-//! stay until a checkpoint has them. So memory holds the directory, what is in use, and what is not saved yet.
+//! last checkpoint when it is asked for. When states take more than a budget the least used leave memory (the clock algorithm: each state
+//! that was used since the hand last passed it is passed once more). Those that the checkpoint has are dropped. Those that changed since
+//! are packed: kept as the bytes that the next checkpoint will hold, a quarter of what they take to work with. So memory holds the
+//! directory, what is in use, and little of what is not saved yet.
 
 use std::sync::Arc;
 
@@ -13,13 +14,14 @@ use hashbrown::HashTable;
 use crate::conflict::{Policy, ResolutionStrategy};
 use crate::fold::{NodeState, record};
 use crate::ids::NodeId;
+use crate::lookup::LookupMap;
 use crate::marks::Marks;
 use crate::store::{Store, StoreError};
 use crate::wire::DecodeError;
 
-/// How many bytes of unchanged node states are kept in memory unless the driver says otherwise. Beyond it the least used are dropped, and
-/// read from the store when they are needed again.
-pub const CACHE_BYTES_DEFAULT: usize = 16 << 20;
+/// How many bytes of node states are kept in memory to work with unless the driver says otherwise. Beyond it the least used are dropped,
+/// or packed when no checkpoint has them, and read again when they are needed.
+pub const CACHE_BYTES_DEFAULT: usize = 64 << 20;
 
 /// Nodes in one chunk of the directory at rest.
 pub(crate) const DIRECTORY_CHUNK: usize = 512;
@@ -84,10 +86,9 @@ pub(crate) struct Resident {
     pub(crate) state: Arc<NodeState>,
     /// What the node adds to the state digest, as of the last time it was asked for.
     pub(crate) digest: Option<[u8; 32]>,
-    /// What it counts against the budget; zero while it is not counted.
+    /// What it counts against the budget; zero while it is not in the table.
     counted: usize,
     used: bool,
-    on_ring: bool,
 }
 
 impl Resident {
@@ -119,17 +120,17 @@ pub(crate) struct NodeTable {
     changed: Marks,
     /// Nodes whose state the last checkpoint lacks.
     unsaved: Marks,
-    /// About how many bytes they take: each as it was when it first changed.
+    /// About how many bytes they take, packed or not.
     unsaved_bytes: usize,
-    /// Of these, how many are being saved.
-    saving_bytes: usize,
+    /// Of these the least used, by number, as bytes: see [`record`].
+    packed: LookupMap<u32, Arc<[u8]>>,
     /// Chunks of the directory that the last checkpoint lacks.
     chunks: Marks,
-    /// Nodes in memory that the clock's hand passes; some may have changed since.
+    /// Nodes in memory that the clock's hand passes, each once.
     ring: Vec<u32>,
     hand: usize,
-    /// Bytes of states that could be dropped.
-    clean_bytes: usize,
+    /// Bytes of their states.
+    state_bytes: usize,
     budget: usize,
     /// The store has a checkpoint of this table. Until it has, what the store may have of nodes is of another one, and not read.
     has_checkpoint: bool,
@@ -144,11 +145,11 @@ impl Default for NodeTable {
             changed: Marks::default(),
             unsaved: Marks::default(),
             unsaved_bytes: 0,
-            saving_bytes: 0,
+            packed: LookupMap::default(),
             chunks: Marks::default(),
             ring: Vec::new(),
             hand: 0,
-            clean_bytes: 0,
+            state_bytes: 0,
             budget: CACHE_BYTES_DEFAULT,
             has_checkpoint: false,
         }
@@ -231,62 +232,97 @@ impl NodeTable {
         let entry = &self.slots[slot as usize];
         match &entry.resident {
             Some(resident) => Ok(Arc::clone(&resident.state)),
-            None => Ok(self.load(store, &entry.id)?.state),
+            None => Ok(self.load(store, slot)?.state),
         }
     }
 
     /// Takes a node's state out, to be changed: until [`NodeTable::put`] the directory speaks for it.
     pub(crate) fn take<S: Store>(&mut self, store: &S, slot: u32) -> Result<Box<Resident>, StoreError> {
-        match self.slots[slot as usize].resident.take() {
-            Some(resident) => Ok(resident),
-            None => self.load(store, self.id(slot)).map(Box::new),
+        if let Some(resident) = self.slots[slot as usize].resident.take() {
+            return Ok(resident);
         }
+        let resident = self.load(store, slot).map(Box::new)?;
+        if let Some(bytes) = self.packed.remove(&slot) {
+            self.unsaved_bytes -= bytes.len();
+        }
+        self.ring.push(slot);
+        Ok(resident)
     }
 
-    /// A node's state from the last checkpoint; one that it does not have is a node of which nothing has been folded.
-    fn load<S: Store>(&self, store: &S, id: &NodeId) -> Result<Resident, StoreError> {
-        let bytes = if self.has_checkpoint { store.node(id)? } else { None };
-        let Some(bytes) = bytes else { return Ok(Resident::default()) };
+    /// A node's state, packed or from the last checkpoint; one that neither has is a node of which nothing has been folded.
+    fn load<S: Store>(&self, store: &S, slot: u32) -> Result<Resident, StoreError> {
+        let id = self.id(slot);
         let corrupt = |error: DecodeError| StoreError::Corrupt { place: format!("the state of node {id}"), what: error.to_string() };
-        let (state, digest) = record::decode(&bytes).map_err(corrupt)?;
+        let (state, digest) = if let Some(bytes) = self.packed.get(&slot) {
+            record::decode(bytes).map_err(corrupt)?
+        } else {
+            let bytes = if self.has_checkpoint { store.node(id)? } else { None };
+            let Some(bytes) = bytes else { return Ok(Resident::default()) };
+            record::decode(&bytes).map_err(corrupt)?
+        };
         Ok(Resident { state: Arc::new(state), digest, ..Resident::default() })
     }
 
     /// Puts a state back that was not changed.
-    pub(crate) fn put_back(&mut self, slot: u32, mut resident: Box<Resident>) {
-        resident.used = true;
-        let fresh = resident.counted == 0 && !self.unsaved.is_marked(slot);
-        self.slots[slot as usize].resident = Some(resident);
-        if fresh {
-            self.count(slot);
-            self.evict();
-        }
+    pub(crate) fn put_back(&mut self, slot: u32, resident: Box<Resident>) {
+        self.keep(slot, resident);
     }
 
     /// Puts a state back that was changed: marks it for the digest, the next checkpoint and whoever watches.
     pub(crate) fn put(&mut self, slot: u32, mut resident: Box<Resident>) {
-        self.clean_bytes -= std::mem::take(&mut resident.counted);
-        resident.used = true;
-        if self.unsaved.mark(slot) {
-            self.unsaved_bytes += resident.weight();
+        if !self.unsaved.is_marked(slot) {
+            // Counted as one that the checkpoint has, until now.
+            self.unsaved_bytes += resident.counted;
         }
-        self.slots[slot as usize].resident = Some(resident);
+        self.unsaved.mark(slot);
+        resident.used = true;
         self.digest_dirty.mark(slot);
         self.changed.mark(slot);
+        self.keep(slot, resident);
     }
 
-    /// Nodes whose digest is not up to date, with what is in memory of each. All of them are: the last checkpoint lacks them.
+    /// Has a state in memory, counted as it is now.
+    fn keep(&mut self, slot: u32, mut resident: Box<Resident>) {
+        let (before, now) = (resident.counted, resident.weight());
+        self.state_bytes = self.state_bytes - before + now;
+        if self.unsaved.is_marked(slot) {
+            self.unsaved_bytes = self.unsaved_bytes - before + now;
+        }
+        (resident.counted, resident.used) = (now, true);
+        self.slots[slot as usize].resident = Some(resident);
+        self.evict();
+    }
+
+    /// Nodes whose digest is not up to date. All of them are in memory, packed or not: the last checkpoint lacks them.
     pub(crate) fn take_digest_dirty(&mut self) -> Vec<u32> {
         self.digest_dirty.take()
     }
 
-    /// A node in memory.
+    /// A node in memory to work with.
+    #[cfg(test)]
     pub(crate) fn resident(&self, slot: u32) -> Option<&Resident> {
         self.slots[slot as usize].resident.as_deref()
     }
 
+    /// The state of a node that the last checkpoint lacks.
+    pub(crate) fn unsaved_state(&self, slot: u32) -> Option<Arc<NodeState>> {
+        if let Some(resident) = &self.slots[slot as usize].resident {
+            return Some(Arc::clone(&resident.state));
+        }
+        let (state, _) = record::decode(self.packed.get(&slot)?).ok()?;
+        Some(Arc::new(state))
+    }
+
+    /// Sets the digest of a node that the last checkpoint lacks. Answers the one before.
     pub(crate) fn set_digest(&mut self, slot: u32, digest: [u8; 32]) -> Option<[u8; 32]> {
-        self.slots[slot as usize].resident.as_mut()?.digest.replace(digest)
+        if let Some(resident) = &mut self.slots[slot as usize].resident {
+            return resident.digest.replace(digest);
+        }
+        let bytes = self.packed.get_mut(&slot)?;
+        let (with, before) = record::with_digest(bytes, &digest);
+        self.unsaved_bytes = self.unsaved_bytes - bytes.len() + with.len();
+        *bytes = with;
+        before
     }
 
     /// Nodes whose state the last checkpoint lacks.
@@ -304,42 +340,47 @@ impl NodeTable {
         self.evict();
     }
 
-    /// Counts an unchanged state against the budget and puts it before the clock's hand.
-    fn count(&mut self, slot: u32) {
-        let Some(resident) = self.slots[slot as usize].resident.as_deref_mut() else { return };
-        let bytes = resident.weight();
-        self.clean_bytes = self.clean_bytes - resident.counted + bytes;
-        resident.counted = bytes;
-        if !std::mem::replace(&mut resident.on_ring, true) {
-            self.ring.push(slot);
-        }
-    }
-
-    /// Drops unchanged states until they take an eighth less than the budget, so that the hand need not move for each one loaded.
+    /// Moves states out until they take an eighth less than the budget, so that the hand need not move for each one loaded.
     fn evict(&mut self) {
-        if self.clean_bytes <= self.budget {
+        if self.state_bytes <= self.budget {
             return;
         }
         let goal = self.budget - self.budget / 8;
-        while self.clean_bytes > goal && !self.ring.is_empty() {
+        // Twice around, the hand has passed each that was used and moved out each that can be.
+        for _ in 0..=2 * self.ring.len() {
+            if self.state_bytes <= goal || self.ring.is_empty() {
+                break;
+            }
             self.hand %= self.ring.len();
-            let entry = &mut self.slots[self.ring[self.hand] as usize];
-            match entry.resident.as_deref_mut() {
-                Some(resident) if resident.counted > 0 && resident.used => {
+            let slot = self.ring[self.hand];
+            match &mut self.slots[slot as usize].resident {
+                Some(resident) if resident.used => {
                     resident.used = false;
                     self.hand += 1;
-                    continue;
                 }
-                Some(resident) if resident.counted > 0 => {
-                    self.clean_bytes -= resident.counted;
-                    entry.facts = Facts::of(&resident.state);
-                    entry.resident = None;
+                Some(_) => {
+                    self.ring.swap_remove(self.hand);
+                    self.move_out(slot);
                 }
-                // It changed since: no business of the hand until a checkpoint has it.
-                Some(resident) => resident.on_ring = false,
-                None => {}
+                // It is being changed, and comes back.
+                None => self.hand += 1,
             }
-            self.ring.swap_remove(self.hand);
+        }
+    }
+
+    /// Drops a state that the checkpoint has, packs one that it lacks.
+    fn move_out(&mut self, slot: u32) {
+        let entry = &mut self.slots[slot as usize];
+        let Some(resident) = entry.resident.take() else { return };
+        self.state_bytes -= resident.counted;
+        let facts = Facts::of(&resident.state);
+        if std::mem::replace(&mut entry.facts, facts) != facts {
+            self.chunks.mark(slot / DIRECTORY_CHUNK as u32);
+        }
+        if self.unsaved.is_marked(slot) {
+            let bytes: Arc<[u8]> = record::encode(&resident.state, resident.digest.as_ref()).into();
+            self.unsaved_bytes = self.unsaved_bytes - resident.counted + bytes.len();
+            self.packed.insert(slot, bytes);
         }
     }
 }
@@ -347,22 +388,40 @@ impl NodeTable {
 // ---- checkpoints
 
 /// A node as a checkpoint takes it up.
-pub(crate) type Unsaved = (NodeId, Arc<NodeState>, Option<[u8; 32]>);
+#[derive(Debug)]
+pub(crate) enum Unsaved {
+    /// As it is worked with, and its digest.
+    State(NodeId, Arc<NodeState>, Option<[u8; 32]>),
+    /// As the checkpoint will hold it.
+    Packed(NodeId, Arc<[u8]>),
+}
+
+impl Unsaved {
+    /// The node, and its state as bytes.
+    pub(crate) fn pack(self) -> (NodeId, Arc<[u8]>) {
+        match self {
+            Self::State(id, state, digest) => (id, record::encode(&state, digest.as_ref()).into()),
+            Self::Packed(id, bytes) => (id, bytes),
+        }
+    }
+}
 
 impl NodeTable {
     /// What the last checkpoint lacks: states, and the numbers of chunks of the directory.
     pub(crate) fn begin_save(&mut self) -> (Vec<Unsaved>, Vec<u32>) {
-        self.saving_bytes = self.unsaved_bytes;
-        let Self { slots, unsaved, chunks, .. } = self;
+        let Self { slots, unsaved, chunks, packed, .. } = self;
         let mut nodes = Vec::with_capacity(unsaved.len());
         for slot in unsaved.begin().iter().copied() {
             let entry = &mut slots[slot as usize];
-            let Some(resident) = entry.resident.as_deref() else { continue };
-            let facts = Facts::of(&resident.state);
-            if std::mem::replace(&mut entry.facts, facts) != facts {
-                chunks.mark(slot / DIRECTORY_CHUNK as u32);
+            if let Some(resident) = entry.resident.as_deref() {
+                let facts = Facts::of(&resident.state);
+                if std::mem::replace(&mut entry.facts, facts) != facts {
+                    chunks.mark(slot / DIRECTORY_CHUNK as u32);
+                }
+                nodes.push(Unsaved::State(entry.id.clone(), Arc::clone(&resident.state), resident.digest));
+            } else if let Some(bytes) = packed.get(&slot) {
+                nodes.push(Unsaved::Packed(entry.id.clone(), Arc::clone(bytes)));
             }
-            nodes.push((entry.id.clone(), Arc::clone(&resident.state), resident.digest));
         }
         (nodes, self.chunks.begin().to_vec())
     }
@@ -387,13 +446,12 @@ impl NodeTable {
     pub(crate) fn finish_save(&mut self, saved: bool) {
         self.has_checkpoint |= saved;
         self.chunks.finish(saved);
-        let taken = std::mem::take(&mut self.saving_bytes);
-        self.unsaved_bytes -= if saved { taken } else { 0 };
         for slot in self.unsaved.finish(saved) {
             if saved && !self.unsaved.is_marked(slot) {
-                self.count(slot);
+                let packed = self.packed.remove(&slot).map(|bytes| bytes.len());
+                let counted = self.slots[slot as usize].resident.as_ref().map(|resident| resident.counted);
+                self.unsaved_bytes -= packed.or(counted).unwrap_or(0);
             }
         }
-        self.evict();
     }
 }

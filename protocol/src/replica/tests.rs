@@ -272,7 +272,7 @@ fn a_damaged_checkpoint_costs_a_fold_and_nothing_else() {
     let records = store.checkpoint().unwrap().unwrap();
     let mut saver = store.saver();
     // A node's state is looked at when it is asked for: then the answer is an error, and opening anew the way out.
-    let nodes = vec![(id("n"), vec![0xff; 9])];
+    let nodes = vec![(id("n"), [0xff; 9].into())];
     saver.save(Checkpoint { records, nodes, ..Checkpoint::default() }).unwrap();
     let reopened = Replica::open(a.workspace(), store.clone(), Some(author(1)), at(20)).unwrap();
     assert!(matches!(reopened.node(&id("n")), Err(StoreError::Corrupt { .. })));
@@ -288,7 +288,7 @@ fn a_damaged_checkpoint_costs_a_fold_and_nothing_else() {
     for (key, bytes) in parts {
         for damaged in [Vec::new(), vec![0xff; 9], [&bytes[..], &[0]].concat()] {
             let store = store.clone();
-            let nodes = a.node(&id("n")).unwrap().map(|state| (id("n"), crate::fold::record::encode(&state, None)));
+            let nodes = a.node(&id("n")).unwrap().map(|state| (id("n"), crate::fold::record::encode(&state, None).into()));
             let parts = vec![(key, damaged.clone())];
             store.saver().save(Checkpoint { records, parts, nodes: nodes.into_iter().collect(), whole: false }).unwrap();
             let mut reopened = Replica::open(a.workspace(), store, Some(author(1)), at(20)).unwrap();

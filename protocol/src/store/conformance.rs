@@ -184,7 +184,7 @@ fn savers_work_elsewhere<S: Store>(mut store: S) {
     append(&mut store, Record::Op(op(1, 1)));
     took(store.sync(), "syncing");
     let mut saver = store.saver();
-    let checkpoint = Checkpoint { records: 1, whole: false, nodes: vec![(node(1), vec![1])], parts: vec![(PartKey(1), vec![1])] };
+    let checkpoint = Checkpoint { records: 1, whole: false, nodes: vec![(node(1), [1].into())], parts: vec![(PartKey(1), vec![1])] };
     let elsewhere = std::thread::spawn(move || saver.save(checkpoint).map(|()| saver));
     append(&mut store, Record::Op(op(1, 2)));
     let Ok(saver) = elsewhere.join() else { panic!("a saver in another thread panicked") };
@@ -305,7 +305,7 @@ fn replayed<S: Store>(store: &S, from: u64) -> Vec<Record> {
 fn save<S: Store>(store: &mut S, whole: bool, nodes: &[(NodeId, Vec<u8>)], parts: &[(u64, Vec<u8>)]) {
     took(store.sync(), "syncing");
     let parts = parts.iter().map(|(key, bytes)| (PartKey(*key), bytes.clone())).collect();
-    let mut nodes = nodes.to_vec();
+    let mut nodes: Vec<_> = nodes.iter().map(|(id, bytes)| (id.clone(), bytes.as_slice().into())).collect();
     nodes.sort_unstable();
     let checkpoint = Checkpoint { records: store.record_count(), whole, nodes, parts };
     took(store.saver().save(checkpoint), "saving a checkpoint");

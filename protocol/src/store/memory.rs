@@ -30,7 +30,7 @@ struct Shelf(Arc<Mutex<Saved>>);
 #[derive(Clone, Debug, Default)]
 struct Saved {
     records: Option<u64>,
-    nodes: BTreeMap<NodeId, Vec<u8>>,
+    nodes: BTreeMap<NodeId, Arc<[u8]>>,
     parts: BTreeMap<PartKey, Vec<u8>>,
 }
 
@@ -167,6 +167,6 @@ impl Store for MemoryStore {
     }
 
     fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.saved.lock().nodes.get(id).cloned())
+        Ok(self.saved.lock().nodes.get(id).map(|bytes| bytes.to_vec()))
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct NodeRows {
 
 /// The columns of nodes that one statement writes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NodeColumns<'a> {
+pub(super) struct NodeColumns<'a> {
     pub(super) ids: &'a [String],
     pub(super) states: &'a [Vec<u8>],
 }
@@ -42,16 +42,16 @@ impl NodeRows {
         self.ids.is_empty() && self.gone.is_empty()
     }
 
-    /// Their columns, when one statement can write them; `None` when there are more, or some are gone.
-    pub(crate) fn columns(&self) -> Option<NodeColumns<'_>> {
-        let at_once = self.gone.is_empty() && self.ids.len() <= ROWS_MAX;
-        at_once.then_some(NodeColumns { ids: &self.ids, states: &self.states })
+    /// The columns of as many as one statement writes.
+    pub(super) fn columns(&self) -> NodeColumns<'_> {
+        let at_once = self.ids.len().min(ROWS_MAX);
+        NodeColumns { ids: &self.ids[..at_once], states: &self.states[..at_once] }
     }
 
-    /// Writes them as of a version.
-    pub(crate) async fn write(&self, transaction: &mut PgConnection, workspace: i64, version: u64) -> Result<(), StoreError> {
+    /// Writes, as of a version, those that are not among the columns: of a turn that changes very many, and those that are gone.
+    pub(crate) async fn write_rest(&self, transaction: &mut PgConnection, workspace: i64, version: u64) -> Result<(), StoreError> {
         let failed = || StoreError::doing("writing nodes");
-        for (ids, states) in self.ids.chunks(ROWS_MAX).zip(self.states.chunks(ROWS_MAX)) {
+        for (ids, states) in self.ids.chunks(ROWS_MAX).zip(self.states.chunks(ROWS_MAX)).skip(1) {
             let upsert = sqlx::query!(
                 "INSERT INTO nodes (workspace, node_id, version, state) SELECT $1, node_id, $2, state \
                  FROM UNNEST($3::text[], $4::bytea[]) AS new (node_id, state) \

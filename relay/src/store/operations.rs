@@ -7,7 +7,7 @@ use nodespace_protocol::crypto::Signature;
 use nodespace_protocol::ids::{OpHash, WorkspaceId};
 use nodespace_protocol::op::{Header, Op};
 use nodespace_protocol::view::RunningHash;
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 
 use super::{StoreError, bytes32, signed, unsigned};
 
@@ -116,29 +116,6 @@ impl OperationRows {
             signatures: signed().map(|signed| signed.map(|(signature, _)| signature.0.as_slice())).collect(),
             running_hashes: signed().map(|signed| signed.map(|(_, running)| running.0.as_slice())).collect(),
         }
-    }
-
-    /// Adds them after a version.
-    pub(crate) async fn write(&self, transaction: &mut PgConnection, workspace: i64, after: u64) -> Result<(), StoreError> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        let NewColumns { hashes, headers, payloads, sizes, signatures, running_hashes } = self.columns();
-        let insert = sqlx::query!(
-            "INSERT INTO operations (workspace, version, op_hash, header, payload, size, signature, running_hash) \
-             SELECT $1, $2 + place, op_hash, header, payload, size, signature, running_hash \
-             FROM UNNEST($3::bytea[], $4::bytea[], $5::bytea[], $6::integer[], $7::bytea[], $8::bytea[]) \
-             WITH ORDINALITY AS new (op_hash, header, payload, size, signature, running_hash, place)",
-            workspace,
-            signed(after),
-            &hashes as &[&[u8]],
-            &headers as &[&[u8]],
-            &payloads as &[&[u8]],
-            &sizes,
-            &signatures as &[Option<&[u8]>],
-            &running_hashes as &[Option<&[u8]>]
-        );
-        insert.execute(transaction).await.map(drop).map_err(StoreError::doing("adding operations"))
     }
 }
 

@@ -1,20 +1,20 @@
-//! What most turns write, in one statement: while others wait for the workspace's row, one round trip and not three.
+//! What a turn writes, in one statement: while others wait for the workspace's row, one round trip and not three.
 
 use sqlx::PgConnection;
 
-use super::nodes::NodeColumns;
 use super::operations::{NewColumns, OperationRows};
-use super::{Advance, StoreError, signed};
+use super::{Advance, NodeRows, StoreError, signed};
 
-/// Adds operations after a version, writes the nodes they change, and moves the locked workspace on.
+/// Adds operations after a version, writes the nodes that changed, and moves the locked workspace on.
 pub(crate) async fn write(
     transaction: &mut PgConnection,
     workspace: i64,
     after: u64,
     operations: &OperationRows,
-    nodes: NodeColumns<'_>,
+    nodes: &NodeRows,
     to: &Advance,
 ) -> Result<(), StoreError> {
+    let changed = nodes.columns();
     let NewColumns { hashes, headers, payloads, sizes, signatures, running_hashes } = operations.columns();
     let statement = sqlx::query!(
         "WITH added AS ( \
@@ -37,11 +37,12 @@ pub(crate) async fn write(
         &signatures as &[Option<&[u8]>],
         &running_hashes as &[Option<&[u8]>],
         signed(to.version),
-        nodes.ids,
-        nodes.states,
+        changed.ids,
+        changed.states,
         to.running.0.as_slice(),
         signed(to.bytes_added),
         to.held
     );
-    statement.execute(transaction).await.map(drop).map_err(StoreError::doing("writing a turn"))
+    statement.execute(&mut *transaction).await.map_err(StoreError::doing("writing a turn"))?;
+    nodes.write_rest(transaction, workspace, to.version).await
 }

@@ -105,20 +105,6 @@ impl WorkspaceRow {
         insert.execute(transaction).await.map(drop).map_err(StoreError::doing("adding a workspace"))
     }
 
-    /// Moves a locked workspace on.
-    pub(crate) async fn advance(transaction: &mut PgConnection, number: i64, to: &Advance) -> Result<(), StoreError> {
-        let update = sqlx::query!(
-            "UPDATE workspaces SET version = $2, running_hash = $3, bytes = bytes + $4, \
-             held = $5, changed_at = now() WHERE number = $1",
-            number,
-            signed(to.version),
-            to.running.0.as_slice(),
-            signed(to.bytes_added),
-            to.held
-        );
-        update.execute(transaction).await.map(drop).map_err(StoreError::doing("moving a workspace on"))
-    }
-
     /// How many workspaces a user has brought.
     ///
     /// # Errors

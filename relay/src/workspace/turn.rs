@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::store::{Advance, Database, Epoch, MembershipRows, NodeRows, OperationRows, StoreError, WorkspaceRow, attachments, turns};
 
-/// Memory for node states that were read again, of one workspace.
+/// Memory for node states to work with, of one workspace; those that changed and are not used wait packed.
 pub(super) const NODE_CACHE_BYTES: usize = 1 << 20;
 /// So many operations behind, a replica reads what it lacks before the row is locked rather than while others wait for it.
 const BEHIND_MAX: u64 = 1_024;
@@ -398,22 +398,14 @@ async fn write(transaction: &mut PgConnection, row: &WorkspaceRow, written: &Wri
     let Written { operations, nodes, members, attachments, held } = written;
     let version = row.version + operations.len() as u64;
     let to = Advance { version, running: operations.running(), bytes_added: operations.bytes(), held: *held };
-    let is_plain = members.is_none() && attachments.is_empty() && version > row.version;
-    if let Some(nodes) = nodes.columns().filter(|_| is_plain) {
-        return turns::write(transaction, row.number, row.version, operations, nodes, &to).await;
+    if version > row.version || *held != row.held || !nodes.is_empty() {
+        turns::write(transaction, row.number, row.version, operations, nodes, &to).await?;
     }
-    operations.write(transaction, row.number, row.version).await?;
     attachments::announce(transaction, row.number, attachments).await?;
-    if !nodes.is_empty() {
-        nodes.write(transaction, row.number, version).await?;
+    match members {
+        Some(members) => members.write(transaction, row.number).await,
+        None => Ok(()),
     }
-    if let Some(members) = members {
-        members.write(transaction, row.number).await?;
-    }
-    if version > row.version || *held != row.held {
-        WorkspaceRow::advance(transaction, row.number, &to).await?;
-    }
-    Ok(())
 }
 
 /// Runs what may wait for the database, or takes long, where that holds up nobody else.

@@ -231,13 +231,13 @@ impl Trial<'_> {
         if found > store.record_count() {
             return Err(format!("a checkpoint includes {found} records, only {} are there", store.record_count()));
         }
-        let mut expected: BTreeMap<&NodeId, &Vec<u8>> = BTreeMap::new();
+        let mut expected: BTreeMap<&NodeId, &[u8]> = BTreeMap::new();
         for checkpoint in &self.script.checkpoints[..=which] {
-            expected.extend(checkpoint.nodes.iter().map(|(id, bytes)| (id, bytes)));
+            expected.extend(checkpoint.nodes.iter().map(|(id, bytes)| (id, &**bytes)));
         }
         for (id, bytes) in expected {
             let node = store.node(id).map_err(|error| error.to_string())?;
-            if node.as_ref() != Some(bytes) {
+            if node.as_deref() != Some(bytes) {
                 return Err(format!("node {id} is not as checkpoint {which} left it"));
             }
         }

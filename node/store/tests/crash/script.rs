@@ -254,6 +254,7 @@ fn noise(random: &mut ChaCha8Rng, max: u32) -> Vec<u8> {
 
 fn save(store: &mut DiskStore, records: u64, nodes: Vec<(NodeId, Vec<u8>)>, part: Vec<u8>) -> Result<(), StoreError> {
     store.sync()?;
+    let nodes = nodes.into_iter().map(|(id, bytes)| (id, bytes.into())).collect();
     store.saver().save(Checkpoint { records, whole: false, nodes, parts: vec![(PartKey(0), part)] })
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn replayed<S: Store>(store: &S, from: u64) -> Vec<Record> {
 /// Saves a checkpoint with one part, and makes durable what it includes.
 pub(crate) fn save(store: &mut DiskStore, records: u64, nodes: Vec<(NodeId, Vec<u8>)>, part: Vec<u8>) -> Result<(), StoreError> {
     store.sync()?;
+    let nodes = nodes.into_iter().map(|(id, bytes)| (id, bytes.into())).collect();
     store.saver().save(Checkpoint { records, whole: false, nodes, parts: vec![(PartKey(0), part)] })
 }
 

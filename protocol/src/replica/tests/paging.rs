@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::log::Head;
-use crate::replica::{IngestError, LogRange, PreparedCheckpoint};
+use crate::replica::{IngestError, LogRange, NodeUpdate, PreparedCheckpoint};
 use crate::store::Saver;
 
 /// A seeded generator (splitmix64).
@@ -216,4 +216,40 @@ fn a_checkpoint_follows_what_changed_not_what_there_is() {
     a.finish_checkpoint(true);
     assert!(all.0 && !few.0, "only the first stands alone");
     assert!(few.1 * 8 < all.1, "{few:?} of {all:?}");
+}
+
+#[test]
+fn what_no_checkpoint_has_is_packed_and_unpacked_as_it_was() {
+    let (mut small, mut large) = (found(Policy::default()), found(Policy::default()));
+    small.set_cache_bytes(20_000);
+    for a in [&mut small, &mut large] {
+        for n in 0..500 {
+            a.create(at(10 + n), NewNode::text(name(n), None, "some words")).unwrap();
+        }
+        for n in 0..500 {
+            a.edit_text(at(1_000 + n), &name(n * 7 % 500), vec![TextPatch::new(0, 1, "y")]).unwrap();
+            a.update(at(2_000 + n), &name(n), NodeUpdate { metadata: Some(serde_json::json!({ "n": n })), ..NodeUpdate::default() })
+                .unwrap();
+        }
+    }
+    assert!(small.dirty_bytes() * 2 < large.dirty_bytes(), "{} and {} bytes", small.dirty_bytes(), large.dirty_bytes());
+    assert_eq!(small.dirty_nodes(), 500);
+    let same = |small: &mut Device, large: &mut Device| {
+        assert_eq!(small.state_digest(), large.state_digest());
+        (0..500).for_each(|n| assert_eq!(small.view(&name(n)).unwrap(), large.view(&name(n)).unwrap()));
+        assert_eq!(small.audit().unwrap(), []);
+    };
+    same(&mut small, &mut large);
+    // One that was not kept loses nothing, one that was leaves nothing behind.
+    for kept in [false, true] {
+        let saved = small.prepare_checkpoint().unwrap().unwrap().save(&mut *small.store().saver());
+        saved.unwrap();
+        for a in [&mut small, &mut large] {
+            a.edit_text(at(9_000 + u64::from(kept)), &name(3), vec![TextPatch::new(0, 1, "z")]).unwrap();
+        }
+        small.finish_checkpoint(kept);
+        assert_eq!(small.dirty_nodes(), if kept { 1 } else { 500 });
+        same(&mut small, &mut large);
+    }
+    assert!(small.dirty_bytes() < 5_000, "{} bytes of one node", small.dirty_bytes());
 }
