@@ -2,6 +2,7 @@
 
 mod create;
 mod edit;
+mod expected;
 mod list;
 mod move_to;
 mod remove;

@@ -141,12 +141,17 @@ mod tests {
     fn an_item_comes_back_as_it_was_written() {
         let id = || "a".to_owned();
         let create = CreateNode { content: "text".to_owned(), ..CreateNode::default() };
-        let update = UpdateNode { content: Some("text".to_owned()), expected_version: Some(7), ..UpdateNode::default() };
+        let update = UpdateNode {
+            content: Some("text".to_owned()),
+            expected_version: Some(7),
+            expected_heads: Some(vec!["0a".to_owned()]),
+            ..UpdateNode::default()
+        };
         let items = [
             BatchItem::Create { create },
             BatchItem::Update { id: id(), update },
             BatchItem::Move { id: id(), to: MoveNode { parent_id: Some("b".to_owned()), ..MoveNode::default() } },
-            BatchItem::Delete { id: id(), how: DeleteNode { hard: true, expected_version: None } },
+            BatchItem::Delete { id: id(), how: DeleteNode { hard: true, ..DeleteNode::default() } },
             BatchItem::Restore { id: id() },
             BatchItem::Embed { id: id(), model: "m".to_owned(), embedding: PutEmbedding { vector: vec![0.1, -3.5e-20] } },
         ];

@@ -33,7 +33,8 @@ pub struct Node {
     pub deleted: bool,
     /// The greatest version of its history's heads: what `expected_version` is compared with.
     pub version: u64,
-    /// The operations its history ends with; more than one while edits of several devices stand side by side.
+    /// The operations its history ends with, sorted; more than one while edits of several devices stand side by side. They change with every
+    /// operation: what `expected_heads` is compared with.
     pub heads: Vec<String>,
     /// Models whose embedding was made from another text than the present one: compute it again.
     pub stale_embeddings: Vec<String>,
@@ -103,7 +104,7 @@ pub struct UpdateNode {
     /// The whole new text; what is written is the difference. Not together with `edits`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// Edits of the text. Give `expected_version` with them: positions mean the text that was read.
+    /// Edits of the text. Give `expected_heads` with them: positions mean the text that was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edits: Option<Vec<TextEdit>>,
     /// The new type.
@@ -119,7 +120,10 @@ pub struct UpdateNode {
     /// Mentions to take away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_mentions: Vec<String>,
-    /// Refuse with `stale_version` unless the node has this version.
+    /// Refuse with `stale_version` unless the node's history ends with just these operations: then it is as it was read, whatever arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_heads: Option<Vec<String>>,
+    /// Refuse with `stale_version` unless the node has this version. Does not notice what arrives with a lesser version: see `expected_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_version: Option<u64>,
 }
@@ -134,7 +138,10 @@ pub struct MoveNode {
     /// Where among its children.
     #[serde(default)]
     pub place: PlaceRequest,
-    /// Refuse with `stale_version` unless the node has this version.
+    /// Refuse with `stale_version` unless the node's history ends with just these operations: then it is as it was read, whatever arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_heads: Option<Vec<String>>,
+    /// Refuse with `stale_version` unless the node has this version. Does not notice what arrives with a lesser version: see `expected_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_version: Option<u64>,
 }
@@ -146,7 +153,10 @@ pub struct DeleteNode {
     /// For good: the content is not shown any more, nor restored. Otherwise it can be restored.
     #[serde(default)]
     pub hard: bool,
-    /// Refuse with `stale_version` unless the node has this version.
+    /// Refuse with `stale_version` unless the node's history ends with just these operations: then it is as it was read, whatever arrived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_heads: Option<Vec<String>>,
+    /// Refuse with `stale_version` unless the node has this version. Does not notice what arrives with a lesser version: see `expected_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_version: Option<u64>,
 }

@@ -1,6 +1,8 @@
 //! Strings of requests into the protocol's names.
 
-use nodespace_protocol::ids::{NodeId, unhex};
+use std::collections::BTreeSet;
+
+use nodespace_protocol::ids::{NodeId, OpHash, unhex};
 use nodespace_protocol::membership::Role;
 use nodespace_protocol::tree::Position;
 
@@ -37,6 +39,11 @@ pub(super) fn by_prefix<T: Copy>(
         (Some(_), false) => Err(ServiceError::new(ErrorCode::InvalidRequest, format!("several begin with `{wanted}`: give more digits"))),
         (None, _) => Err(ServiceError::new(ErrorCode::NotFound, format!("there is no {what} `{wanted}`"))),
     }
+}
+
+/// The operations a history is expected to end with: in any order, each in full.
+pub(super) fn heads(texts: &[String]) -> Result<BTreeSet<OpHash>, ServiceError> {
+    texts.iter().map(|text| key("operation", text).map(OpHash)).collect()
 }
 
 /// The fewest hex digits that stand for a user, a device or a workspace: of these people type more than of a conflict, and mean one for

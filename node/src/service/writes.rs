@@ -125,7 +125,7 @@ pub(crate) fn apply(replica: &mut DeviceReplica, now: Timestamp, item: BatchItem
         BatchItem::Update { id, update } => self::update(replica, now, &id, update),
         BatchItem::Move { id, to } => relocate(replica, now, &id, &to),
         BatchItem::Delete { id, how } => {
-            let id = checked(replica, &id, how.expected_version)?;
+            let id = checked(replica, &id, how.expected_heads.as_deref(), how.expected_version)?;
             let op = replica.delete(now, &id, !how.hard)?;
             Ok((id, Some(op)))
         }
@@ -166,7 +166,7 @@ fn random_uuid() -> Result<[u8; 16], ServiceError> {
 }
 
 fn update(replica: &mut DeviceReplica, now: Timestamp, id: &str, request: UpdateNode) -> Written {
-    let id = checked(replica, id, request.expected_version)?;
+    let id = checked(replica, id, request.expected_heads.as_deref(), request.expected_version)?;
     let text = match (request.content, request.edits) {
         (Some(_), Some(_)) => {
             return Err(ServiceError::new(ErrorCode::InvalidRequest, "give either `content` or `edits`, not both"));
@@ -189,7 +189,7 @@ fn update(replica: &mut DeviceReplica, now: Timestamp, id: &str, request: Update
 }
 
 fn relocate(replica: &mut DeviceReplica, now: Timestamp, id: &str, request: &MoveNode) -> Written {
-    let id = checked(replica, id, request.expected_version)?;
+    let id = checked(replica, id, request.expected_heads.as_deref(), request.expected_version)?;
     let parent = request.parent_id.as_deref().map(parse::node_id).transpose()?;
     let op = replica.move_node(now, &id, parent.as_ref(), &parse::position(&request.place)?)?;
     Ok((id, Some(op)))
@@ -206,15 +206,22 @@ fn embed(replica: &mut DeviceReplica, now: Timestamp, id: &str, model: String, v
     Ok((id, Some(op)))
 }
 
-/// The node's id, if it has the version that was expected.
-fn checked(replica: &DeviceReplica, id: &str, expected: Option<u64>) -> Result<NodeId, ServiceError> {
+/// The node's id, if it has the heads and the version that were expected.
+fn checked(replica: &DeviceReplica, id: &str, heads: Option<&[String]>, version: Option<u64>) -> Result<NodeId, ServiceError> {
     let id = parse::node_id(id)?;
-    let Some(expected) = expected else { return Ok(id) };
-    let found = replica.heads(&id)?.iter().map(|head| head.version).max().unwrap_or_default();
-    if expected == found {
+    if heads.is_none() && version.is_none() {
         return Ok(id);
     }
-    let message = format!("node `{id}` has version {found}, not {expected}: read it again and decide anew");
+    let expected = heads.map(parse::heads).transpose()?;
+    let present = replica.heads(&id)?;
+    let found = present.iter().map(|head| head.version).max().unwrap_or_default();
+    let message = if version.is_some_and(|version| version != found) {
+        format!("node `{id}` has version {found}, not {}: read it again and decide anew", version.unwrap_or_default())
+    } else if expected.is_some_and(|expected| expected != present.iter().map(|head| head.hash).collect()) {
+        format!("node `{id}` has other heads than those expected (its version is {found}): read it again and decide anew")
+    } else {
+        return Ok(id);
+    };
     let mut error = ServiceError::new(ErrorCode::StaleVersion, message);
     error.0.version = Some(found);
     Err(error)

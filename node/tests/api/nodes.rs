@@ -22,7 +22,7 @@ async fn a_node_is_made_changed_moved_deleted_and_brought_back() {
     let changed = api.call("PATCH", "/v1/nodes/step", json!({ "content": "buy fresh bread", "metadata": { "done": true } })).await.ok();
     assert_eq!(changed["node"]["content"], "buy fresh bread");
     assert_eq!(changed["node"]["metadata"], json!({ "done": true }));
-    let edit = json!({ "edits": [{ "position": 4, "delete": 5, "insert": "rye" }], "expected_version": changed["node"]["version"] });
+    let edit = json!({ "edits": [{ "position": 4, "delete": 5, "insert": "rye" }], "expected_heads": changed["node"]["heads"] });
     assert_eq!(api.call("PATCH", "/v1/nodes/step", edit).await.ok()["node"]["content"], "buy rye bread");
     let moved = api.call("POST", "/v1/nodes/step/move", json!({ "parent_id": null, "place": "first" })).await.ok();
     assert_eq!((&moved["node"]["parent_id"], &moved["node"]["before_sibling_id"]), (&Value::Null, &Value::Null));

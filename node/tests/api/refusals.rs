@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use nodespace_node::model::ErrorCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Api;
 
@@ -92,6 +92,37 @@ async fn a_stale_version_tells_the_present_one() {
     assert_eq!(api.get("/v1/nodes/a").await.ok()["content"], "text of a");
     let answer = api.call("PATCH", "/v1/nodes/a", json!({ "content": "mine", "expected_version": version })).await;
     assert_eq!(answer.ok()["node"]["content"], "mine");
+}
+
+#[tokio::test]
+async fn other_heads_than_those_expected_are_stale() {
+    let api = Api::open().await;
+    let first = api.create("a").await["node"]["heads"].clone();
+    let second =
+        api.call("PATCH", "/v1/nodes/a", json!({ "content": "more", "expected_heads": first })).await.ok()["node"]["heads"].clone();
+    assert_ne!(first, second);
+    let head = |heads: &Value| heads[0].as_str().unwrap().to_owned();
+    let both = format!("/v1/nodes/a?expected_heads={}&expected_heads={}", head(&first), head(&second));
+    let stale = [
+        ("PATCH", "/v1/nodes/a", json!({ "edits": [{ "position": 0, "insert": "x" }], "expected_heads": first })),
+        ("PATCH", "/v1/nodes/a", json!({ "content": "mine", "expected_heads": [] })),
+        ("POST", "/v1/nodes/a/move", json!({ "place": "first", "expected_heads": first })),
+        ("DELETE", &*format!("/v1/nodes/a?expected_heads={}", head(&first)), Value::Null),
+        ("DELETE", &*both, Value::Null),
+    ];
+    for (method, path, body) in stale {
+        let answer = match body {
+            Value::Null => api.send(api.request(method, path).body(Body::empty()).unwrap()).await,
+            body => api.call(method, path, body).await,
+        };
+        assert_eq!((answer.status, answer.code().as_str()), (StatusCode::CONFLICT, "stale_version"), "{method} {path}");
+    }
+    let answer = api.call("PATCH", "/v1/nodes/a", json!({ "content": "mine", "expected_heads": ["0a"] })).await;
+    assert_eq!((answer.status, answer.code().as_str()), (StatusCode::BAD_REQUEST, "invalid_request"));
+    assert_eq!(api.get("/v1/nodes/a").await.ok()["content"], "more");
+    let deleted =
+        api.send(api.request("DELETE", &format!("/v1/nodes/a?expected_heads={}", head(&second))).body(Body::empty()).unwrap()).await;
+    assert_eq!(deleted.ok()["node"]["deleted"], true);
 }
 
 #[test]

@@ -24,6 +24,9 @@ fn a_node_lives_its_life() {
     assert_eq!((&node["content"], &node["metadata"]), (&json!("first, changed"), &json!({ "done": true })));
     let stale = home.run(&["node", "edit", &first, "--content", "x", "--expected-version", &before.to_string()]);
     stale.fails(4, "version");
+    let heads = node["heads"][0].as_str().unwrap();
+    home.run(&["node", "edit", &first, "--set", "read=true", "--expected-heads", heads]).done();
+    home.run(&["node", "edit", &first, "--content", "x", "--expected-heads", heads]).fails(4, "heads");
     assert_eq!(home.get(&first)["content"], "first, changed");
 
     home.run(&["node", "move", &first, "--top"]).done();

@@ -67,13 +67,17 @@ pub(in super::super) struct DeleteParameters {
     /// For good: the content is not shown any more, nor restored. Otherwise it can be restored.
     #[param(required = false)]
     hard: bool,
+    /// Refuse with `stale_version` unless the node's history ends with just these operations. Give it once for each.
+    #[param(required = false)]
+    expected_heads: Vec<String>,
     /// Refuse with `stale_version` unless the node has this version.
     expected_version: Option<u64>,
 }
 
 impl FromParameters for DeleteParameters {
     fn take(from: &mut Parameters) -> Result<Self, ServiceError> {
-        Ok(Self { hard: from.flag("hard")?, expected_version: from.number("expected_version")? })
+        let expected_heads = from.texts("expected_heads");
+        Ok(Self { hard: from.flag("hard")?, expected_heads, expected_version: from.number("expected_version")? })
     }
 }
 
@@ -177,8 +181,9 @@ pub(in super::super) async fn delete(
     Segments(id): Segments<String>,
     _body: NoBody,
 ) -> Result<Json<WriteReply>, ServiceError> {
-    let DeleteParameters { hard, expected_version } = call.query;
-    call.workspace.delete_node(call.client, &id, DeleteNode { hard, expected_version }).await.map(Json)
+    let DeleteParameters { hard, expected_heads, expected_version } = call.query;
+    let expected_heads = (!expected_heads.is_empty()).then_some(expected_heads);
+    call.workspace.delete_node(call.client, &id, DeleteNode { hard, expected_heads, expected_version }).await.map(Json)
 }
 
 /// Move a node, with everything below it.

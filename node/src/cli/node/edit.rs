@@ -11,6 +11,7 @@ use super::super::output::Output;
 use super::super::source::Draft;
 use super::super::value::Member;
 use super::super::{ids, source, value};
+use super::expected::Expected;
 
 /// Arguments of `nodespace node edit`.
 #[derive(Debug, clap::Args)]
@@ -41,16 +42,16 @@ pub(crate) struct EditArguments {
     /// Take a mention away.
     #[arg(long = "unmention", value_name = "ID")]
     remove_mentions: Vec<String>,
-    /// Only if the node has this version.
-    #[arg(long, value_name = "VERSION")]
-    expected_version: Option<u64>,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 /// Changes the node.
 pub(crate) async fn run(arguments: &EditArguments, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
     let id = ids::node(client, &arguments.id).await?;
     let update = update(arguments)?;
-    let nothing = UpdateNode { expected_version: arguments.expected_version, ..UpdateNode::default() };
+    let nothing =
+        UpdateNode { expected_heads: update.expected_heads.clone(), expected_version: update.expected_version, ..UpdateNode::default() };
     if update == nothing {
         return in_editor(arguments, &id, client, out).await;
     }
@@ -73,7 +74,8 @@ fn update(arguments: &EditArguments) -> anyhow::Result<UpdateNode> {
         metadata: (!metadata.is_empty()).then_some(metadata),
         add_mentions: arguments.add_mentions.clone(),
         remove_mentions: arguments.remove_mentions.clone(),
-        expected_version: arguments.expected_version,
+        expected_heads: arguments.expected.heads(),
+        expected_version: arguments.expected.expected_version,
     })
 }
 
@@ -83,15 +85,19 @@ async fn send(client: &Client, id: &str, update: &UpdateNode, out: &mut Output) 
     Ok(out.answer(&answer, |out, reply| super::print_write(out, "changed", reply))?)
 }
 
-/// Lets the person edit the text. It is written over the version that was read: what came meanwhile is never overwritten unseen.
+/// Lets the person edit the text. It is written over what was read: what came meanwhile is never overwritten unseen.
 async fn in_editor(arguments: &EditArguments, id: &str, client: &Client, out: &mut Output) -> anyhow::Result<Exit> {
     if !source::can_edit() {
         return Err(Failure::usage("nothing to change: give --content, --file, --type, --set, --unset or --mention"));
     }
     let node = client.ask::<Node>(Request::get(&["v1", "nodes", id])).await?.value;
     let (draft, content) = Draft::edit(&node.content)?;
-    let expected_version = Some(arguments.expected_version.unwrap_or(node.version));
-    let update = UpdateNode { content: Some(content), expected_version, ..UpdateNode::default() };
+    let update = UpdateNode {
+        content: Some(content),
+        expected_heads: Some(arguments.expected.heads().unwrap_or(node.heads)),
+        expected_version: arguments.expected.expected_version,
+        ..UpdateNode::default()
+    };
     let sent = send(client, id, &update, out).await;
     match sent {
         Ok(()) => draft.remove(),

@@ -7,6 +7,7 @@ use super::super::exit::Exit;
 use super::super::ids;
 use super::super::output::Output;
 use super::super::place::PlaceArguments;
+use super::expected::Expected;
 
 /// Arguments of `nodespace node move`.
 #[derive(Debug, clap::Args)]
@@ -21,9 +22,8 @@ pub(crate) struct MoveArguments {
     top: bool,
     #[command(flatten)]
     place: PlaceArguments,
-    /// Only if the node has this version.
-    #[arg(long, value_name = "VERSION")]
-    expected_version: Option<u64>,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 /// Moves the node.
@@ -38,7 +38,8 @@ pub(crate) async fn run(arguments: &MoveArguments, client: &Client, out: &mut Ou
         }
     };
     let place = arguments.place.request(client).await?;
-    let request = MoveNode { parent_id, place, expected_version: arguments.expected_version };
+    let (expected_heads, expected_version) = (arguments.expected.heads(), arguments.expected.expected_version);
+    let request = MoveNode { parent_id, place, expected_heads, expected_version };
     let answer = client.ask::<WriteReply>(Request::post(&["v1", "nodes", &id, "move"]).json(&request)?).await?;
     out.answer(&answer, |out, reply| super::print_write(out, "moved", reply))?;
     Ok(Exit::Done)

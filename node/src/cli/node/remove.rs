@@ -7,6 +7,7 @@ use nodespace_node::model::WriteReply;
 use super::super::exit::Exit;
 use super::super::ids;
 use super::super::output::Output;
+use super::expected::Expected;
 
 /// Arguments of `nodespace node delete`.
 #[derive(Debug, clap::Args)]
@@ -16,9 +17,8 @@ pub(crate) struct DeleteArguments {
     /// For good: it cannot be restored.
     #[arg(long)]
     hard: bool,
-    /// Only if the node has this version.
-    #[arg(long, value_name = "VERSION")]
-    expected_version: Option<u64>,
+    #[command(flatten)]
+    expected: Expected,
 }
 
 /// Deletes the node.
@@ -26,7 +26,8 @@ pub(crate) async fn delete(arguments: &DeleteArguments, client: &Client, out: &m
     let id = ids::node(client, &arguments.id).await?;
     let request = Request::new(Method::DELETE, &["v1", "nodes", &id])
         .maybe("hard", arguments.hard.then_some(true))
-        .maybe("expected_version", arguments.expected_version);
+        .maybe("expected_version", arguments.expected.expected_version);
+    let request = arguments.expected.expected_heads.iter().fold(request, |request, head| request.query("expected_heads", head));
     let answer = client.ask::<WriteReply>(request).await?;
     out.answer(&answer, |out, reply| super::print_write(out, "deleted", reply))?;
     Ok(Exit::Done)

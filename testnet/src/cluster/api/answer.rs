@@ -60,8 +60,8 @@ pub struct Node {
     pub id: String,
     /// Its text.
     pub content: String,
-    /// Its version.
-    pub version: u64,
+    /// The operations its history ends with.
+    pub heads: Vec<String>,
     /// Whether it is deleted.
     #[serde(default)]
     pub deleted: bool,

@@ -49,18 +49,15 @@ impl Writer {
         Ok(())
     }
 
-    /// Types a word before all others, as an application does: with the version it has read.
-    ///
-    /// Not between two others: `expected_version` is the greatest version of a node's heads, so an operation that arrives between reading and
-    /// writing with a lesser one goes unnoticed, and a position that was read may lie within a word by then. The beginning stays the
-    /// beginning. (What merging does in the middle of texts, the simulator checks.)
+    /// Types a word between two others, as an application does: with the heads it has read, so that a position means the text it was read in.
     async fn edit(&mut self, api: &Api) -> Result<(), ApiError> {
         let Some(node) = self.any_node() else { return self.create(api).await };
         let word = self.word();
         for attempt in 1.. {
             let read: Node = api.get(&path(&node, "")).await?;
-            let edit = json!({ "position": 0, "insert": format!("{word} ") });
-            let body = json!({ "edits": [edit], "expected_version": read.version });
+            let position = words::gap(&read.content, &mut self.dice);
+            let edit = json!({ "position": position, "insert": format!("{word} ") });
+            let body = json!({ "edits": [edit], "expected_heads": read.heads });
             let sent = self.ledger.now();
             match api.patch(&path(&node, ""), &body).await {
                 Ok(reply) => {

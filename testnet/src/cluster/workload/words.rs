@@ -22,3 +22,28 @@ pub(super) fn sentence(dice: &mut Dice) -> String {
     }
     text
 }
+
+/// A position at which a word and a space can be typed without cutting another word in two: the beginning, or behind a space.
+pub(super) fn gap(text: &str, dice: &mut Dice) -> usize {
+    let behind_spaces = text.chars().enumerate().filter(|(_, letter)| *letter == ' ').map(|(at, _)| at + 1);
+    let gaps: Vec<usize> = std::iter::once(0).chain(behind_spaces).collect();
+    gaps[dice.index(gaps.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_never_typed_into_another() {
+        let mut dice = Dice::new(3, 0);
+        let text = "äö w1x2x3 end";
+        for _ in 0..100 {
+            let at = gap(text, &mut dice);
+            let mut letters: Vec<char> = text.chars().collect();
+            letters.splice(at..at, "new ".chars());
+            let typed: String = letters.into_iter().collect();
+            assert!(typed.split(' ').any(|word| word == "w1x2x3") && typed.split(' ').any(|word| word == "new"), "{typed}");
+        }
+    }
+}
