@@ -10,6 +10,7 @@
 //! What passes a circuit is encrypted between its ends. Limits are those of the configuration; libp2p's own (128 KiB, two minutes) would
 //! end every sync in the middle.
 
+mod crowd;
 mod probes;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
+use self::crowd::Crowd;
 use self::probes::{Probes, ip_of};
 use crate::config::CircuitConfig;
 use crate::key::RelayKey;
@@ -37,7 +39,7 @@ use crate::store::{Database, WorkspaceRow};
 
 /// Connections in all; the next is refused.
 const CONNECTIONS_MAX: u32 = 2_048;
-/// Connections whose handshake is not over, each direction.
+/// Connections whose handshake is not over, each direction; of one place fewer ([`Crowd`]).
 const PENDING_MAX: u32 = 128;
 /// Connections of one peer.
 const PER_PEER_MAX: u32 = 4;
@@ -69,6 +71,7 @@ pub enum CircuitError {
 #[derive(NetworkBehaviour)]
 struct Behaviour {
     // What refuses connections comes first.
+    crowd: Crowd,
     limits: connection_limits::Behaviour,
     relay: relay::Behaviour,
     probes: Probes,
@@ -154,7 +157,7 @@ impl Circuit {
             return Ok(None);
         }
         let guests = Guests::default();
-        let mut swarm = swarm(config, key, &guests)?;
+        let mut swarm = swarm(config, key, &guests, &metrics)?;
         for text in &config.listen {
             let address = parse(text)?;
             swarm.listen_on(address.clone()).map_err(|error| CircuitError::Listen(address, error.to_string()))?;
@@ -254,7 +257,7 @@ fn parse(text: &str) -> Result<Multiaddr, CircuitError> {
     text.parse().map_err(|_| CircuitError::Address(text.to_owned()))
 }
 
-fn swarm(config: &CircuitConfig, key: &RelayKey, guests: &Guests) -> Result<Swarm<Behaviour>, CircuitError> {
+fn swarm(config: &CircuitConfig, key: &RelayKey, guests: &Guests, metrics: &Metrics) -> Result<Swarm<Behaviour>, CircuitError> {
     let failed = |error: &dyn std::fmt::Display| CircuitError::Transport(error.to_string());
     let identity = libp2p::identity::Keypair::ed25519_from_bytes(key.seed()).map_err(|error| failed(&error))?;
     let relayed = relay_config(config, guests);
@@ -270,6 +273,7 @@ fn swarm(config: &CircuitConfig, key: &RelayKey, guests: &Guests) -> Result<Swar
                 .with_max_established(Some(CONNECTIONS_MAX))
                 .with_max_established_per_peer(Some(PER_PEER_MAX));
             Behaviour {
+                crowd: Crowd::new(metrics.clone()),
                 limits: connection_limits::Behaviour::new(limits),
                 relay: relay::Behaviour::new(identity.public().to_peer_id(), relayed),
                 probes: Probes::new(guests.clone()),

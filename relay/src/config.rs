@@ -105,6 +105,8 @@ impl Config {
             ),
             (self.database.connections >= 2, "database.connections must be at least 2"),
             (self.database.read_connections >= 1, "database.read_connections must be at least 1"),
+            (self.server.connections >= 1, "server.connections must be at least 1"),
+            (self.server.write_seconds >= 1, "server.write_seconds must be at least 1"),
             (self.server.workspaces_in_memory_mib >= 16, "server.workspaces_in_memory_mib must be at least 16"),
             (!self.server.data.as_os_str().is_empty(), "server.data names the folder for the relay's key and marker"),
             (!self.storage.bucket.is_empty() || self.storage.endpoint.is_none(), "storage.endpoint is for storage.bucket"),

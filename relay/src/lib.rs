@@ -34,6 +34,7 @@ pub mod key;
 pub mod limits;
 pub mod logging;
 pub mod metrics;
+mod neighbourhood;
 pub mod notify;
 pub mod redis;
 pub mod refusal;

@@ -93,9 +93,9 @@ impl Relay {
         let attachments = Attachments::open(&config, database.clone(), metrics.clone())?;
         let (reached, circuit_addresses) = watch::channel(Vec::new());
         let circuit = Circuit::listen(&config.circuit, &key, metrics.clone(), reached)?;
-        let devices = server::bind(config.server.address).await?;
+        let devices = server::bind(config.server.address)?;
         let operators = match config.server.metrics_address {
-            Some(address) => Some(server::bind(address).await?),
+            Some(address) => Some(server::bind(address)?),
             None => None,
         };
         let stop = CancellationToken::new();
@@ -181,10 +181,10 @@ impl Relay {
             background.spawn(circuit.run(database.clone(), stop.clone()));
         }
         if let Some(operators) = operators {
-            let (router, server, stop) = (app.operator_router(), config.server.clone(), stop.clone());
-            background.spawn(async move { server::serve(operators, router, None, &server, stop).await });
+            let (router, server, metrics, stop) = (app.operator_router(), config.server.clone(), app.parts().metrics.clone(), stop.clone());
+            background.spawn(async move { server::serve(operators, router, None, &server, &metrics, stop).await });
         }
-        server::serve(devices, app.router(), tls, &config.server, stop.clone()).await;
+        server::serve(devices, app.router(), tls, &config.server, &app.parts().metrics, stop.clone()).await;
         stop.cancel();
         while let Some(ended) = background.join_next().await {
             if let Err(error) = ended {

@@ -1,7 +1,8 @@
 //! The HTTP service.
 //!
 //! ```text
-//!   connection ─▶ TLS, if configured; a request's head within its time
+//!   connection ─▶ a place, in all and of its address; what is written to it is read, or it is cut off
+//!              ─▶ TLS, if configured; a request's head within its time
 //!              ─▶ observe   (route, status, duration; a panic becomes a 500)
 //!              ─▶ address   (whose request it is, behind a proxy too; its rate, before anything of it is read)
 //!              ─▶ route     (token, device's rate, membership now; body within its size and time; one method of a part of the relay)
@@ -13,6 +14,8 @@ mod body;
 mod caller;
 mod listen;
 mod observe;
+mod paced;
+mod places;
 mod routes;
 mod socket;
 mod tls;

@@ -3,9 +3,10 @@
 use nodespace_projection::{Embedding, Embeddings, Row};
 use nodespace_protocol::ids::NodeId;
 use nodespace_protocol::replica::WriteError;
+use nodespace_protocol::store::Store as _;
 use nodespace_protocol::vector::QuantisedVector;
 
-use super::DeviceReplica;
+use super::{DeviceReplica, late};
 use crate::model::{ServiceError, time};
 
 /// A node's row; `None` for an id that no creation has arrived for.
@@ -46,7 +47,7 @@ pub(crate) fn embeddings_of(replica: &DeviceReplica, id: &NodeId) -> Result<Vec<
     for (model, embedding) in state.embeddings() {
         if let Some(vector) = replica.store().vector(id, model, &embedding.source)? {
             found.push((model.clone(), vector));
-        } else if let Some(bytes) = replica.attachment(embedding.op)?
+        } else if let Some(bytes) = late::attachment(replica, &*replica.store().op(embedding.op)?)?
             && let Ok(quantised) = QuantisedVector::from_bytes(&bytes)
         {
             found.push((model.clone(), quantised.dequantise()));

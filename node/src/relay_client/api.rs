@@ -69,6 +69,8 @@ pub(crate) struct RelayApi {
     relay: OnceLock<RelayId>,
     /// Before this time no attachments are brought: it did not take them.
     attachments_due_ms: AtomicU64,
+    /// Before this time it is not asked once more for attachments that it had not got.
+    asking_due_ms: AtomicU64,
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
 }
@@ -207,6 +209,7 @@ impl RelayApi {
             session: Mutex::new(None),
             relay: OnceLock::new(),
             attachments_due_ms: AtomicU64::new(0),
+            asking_due_ms: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
         }))
@@ -381,6 +384,21 @@ impl RelayApi {
     /// Brings none before then.
     pub(super) fn put_attachments_off(&self, until_ms: u64) {
         self.attachments_due_ms.store(until_ms, Ordering::Relaxed);
+    }
+
+    /// Whether it may be asked now for attachments that it had not got.
+    pub(super) fn may_be_asked_for_attachments(&self, now_ms: u64) -> bool {
+        self.asking_due_ms.load(Ordering::Relaxed) <= now_ms
+    }
+
+    /// Asks for none before then.
+    pub(super) fn ask_for_attachments_after(&self, due_ms: u64) {
+        self.asking_due_ms.store(due_ms, Ordering::Relaxed);
+    }
+
+    /// Asks for them not later than then.
+    pub(super) fn ask_for_attachments_by(&self, due_ms: u64) {
+        self.asking_due_ms.fetch_min(due_ms, Ordering::Relaxed);
     }
 
     fn of_workspace(&self, path: &[&str]) -> reqwest::Url {

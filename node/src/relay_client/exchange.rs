@@ -8,13 +8,14 @@
 //! that founds it on. What the relay signed is remembered all the same, so one that begins another log within its epoch is caught.
 
 mod attachments;
+mod lacking;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nodespace_protocol::ids::{DeviceId, LogId, OpHash, RelayId, UserId};
-use nodespace_protocol::op::Segment;
+use nodespace_protocol::op::{BlobRef, Segment};
 use nodespace_protocol::replica::PendingBuffer;
 use nodespace_protocol::store::StoreError;
 use nodespace_protocol::view::packet::PACKET_OPERATIONS_MAX;
@@ -380,11 +381,19 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         let wanted: Vec<OpHash> = places.iter().map(|(blob, _)| OpHash(blob.hash)).collect::<BTreeSet<_>>().into_iter().collect();
         let mut found = std::collections::BTreeMap::new();
         for wanted in wanted.chunks(ATTACHMENTS_MAX) {
-            found.extend(self.exchange.api.attachments(wanted).await?);
+            match self.exchange.api.attachments(wanted).await {
+                Ok(some) => found.extend(some),
+                // Operations do not wait for the relay's object storage; what they come without is asked for later.
+                Err(RelayError::Refused(refusal)) if refusal.code == "storage_unavailable" => {
+                    tracing::warn!(relay = %self.exchange.api.url(), %refusal, "operations are taken without their attachments");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
         }
         for (blob, bytes) in &mut places {
-            let fits = |bytes: &&Vec<u8>| bytes.len() == blob.len as usize && nodespace_protocol::op::attachment_hash(bytes) == blob.hash;
-            *bytes = found.get(&OpHash(blob.hash)).filter(fits).map(|bytes| bytes.as_slice().into());
+            let found = found.get(&OpHash(blob.hash)).filter(|bytes| is_what_was_announced(blob, bytes));
+            *bytes = found.map(|bytes| bytes.as_slice().into());
         }
         Ok(())
     }
@@ -412,6 +421,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             self.memory.confirmed_ms = Some(self.exchange.clock.now_ms());
             self.save(Vec::new()).await?;
             self.bring_attachments_up(look.ops).await?;
+            self.fetch_lacking(look.ops).await?;
         }
         let digest = look.is_member.then_some(look.digest);
         Ok(Exchanged { counts: self.counts, digest, stored_through: look.ops, cursor: self.memory.cursor })
@@ -423,6 +433,11 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         self.memory.alarm = Some(alarm.clone());
         self.save(Vec::new()).await
     }
+}
+
+/// Whether an attachment is the one that an operation names.
+fn is_what_was_announced(blob: &BlobRef, bytes: &[u8]) -> bool {
+    bytes.len() == blob.len as usize && nodespace_protocol::op::attachment_hash(bytes) == blob.hash
 }
 
 /// So many operations of one log, the last of which is this one.

@@ -28,6 +28,13 @@ const REASON_CHARACTERS_MAX: usize = 300;
 /// How often the relay is asked about all attachments, in milliseconds: its storage may have lost some.
 const ATTACHMENTS_MS: u64 = 24 * 3_600_000;
 
+/// How long is waited before the relay is asked once more for what it had not got, in milliseconds: doubled each time, up to an hour.
+pub(super) const LACKING_WAIT_MS: u64 = 30_000;
+const LACKING_WAIT_MS_MAX: u64 = 3_600_000;
+
+/// So often the relay is asked for one embedding: some ten hours long, and again when all operations are looked through anew.
+const LACKING_ASKED_MAX: u8 = 16;
+
 /// How deep what is kept may nest; it nests less.
 const DEPTH_MAX: usize = 16;
 
@@ -59,6 +66,12 @@ pub(crate) struct RelayMemory {
     /// When that was begun, in Unix milliseconds; 0 = never.
     #[serde(default)]
     attachments_since_ms: u64,
+    /// Of the operations of this store, in order of arrival, so many were looked through for embeddings whose bytes are not here.
+    #[serde(default)]
+    pub(super) lacking_through: u32,
+    /// Those that were found, by their place in that order, and how often it was asked for each in vain.
+    #[serde(default)]
+    pub(super) lacking: BTreeMap<u32, u8>,
 }
 
 /// A log that a relay does not take more of, and why.
@@ -135,6 +148,8 @@ impl RelayMemory {
         self.stored_through = 0;
         self.forget_refused();
         (self.attachments_through, self.attachments_since_ms) = (0, 0);
+        self.lacking_through = 0;
+        self.lacking.clear();
     }
 
     /// It refused to take more of a log: what was put together for it, and nothing else, is to blame.
@@ -165,12 +180,25 @@ impl RelayMemory {
         self.refused.clear();
     }
 
-    /// Goes on asking about attachments; from the beginning when `ops` operations have been asked about and that was long ago.
+    /// Goes on asking about attachments; from the beginning when `ops` operations have been asked about and that was long ago. What is lacking
+    /// here is looked for from the beginning then, too: what was asked for too often may have been brought since.
     pub(super) fn begin_attachments(&mut self, ops: u32, now_ms: u64) {
         let is_due = self.attachments_through >= ops && self.attachments_since_ms.abs_diff(now_ms) >= ATTACHMENTS_MS;
         if is_due || self.attachments_since_ms == 0 {
             (self.attachments_through, self.attachments_since_ms) = (0, now_ms);
+            self.lacking_through = 0;
         }
+    }
+
+    /// It was asked for all that is lacking here and gave these. One that it was asked for too often is let go. Answers after how long to ask
+    /// again, in milliseconds.
+    pub(super) fn note_asked(&mut self, given: &BTreeSet<u32>) -> u64 {
+        self.lacking.retain(|place, asked| {
+            *asked = asked.saturating_add(1);
+            !given.contains(place) && *asked < LACKING_ASKED_MAX
+        });
+        let least = self.lacking.values().min().copied().unwrap_or(1);
+        (LACKING_WAIT_MS << u32::from(least - 1).min(7)).min(LACKING_WAIT_MS_MAX)
     }
 
     /// The ends of each log that it holds.
@@ -242,6 +270,8 @@ mod tests {
             refused: vec![RefusedLog { log, code: "malicious_content".into(), message: "no embedding".into(), at_ms: 5_000_000 }],
             attachments_through: 11,
             attachments_since_ms: 4,
+            lacking_through: 10,
+            lacking: [(3, 1), (9, 2)].into(),
         }
     }
 
@@ -270,6 +300,7 @@ mod tests {
         for memory in [memory, restored] {
             assert_eq!((memory.held().len(), memory.stored_through, memory.cursor.version), (0, 0, 0));
             assert_eq!((memory.attachments_through, memory.refused.len()), (0, 0), "all of it is offered again");
+            assert_eq!((memory.lacking_through, memory.lacking.len()), (0, 0), "and looked for again");
             assert!(!memory.is_of_a_log() && known().is_of_a_log());
             assert_eq!(memory.checkpoint, known().checkpoint);
         }
@@ -279,11 +310,12 @@ mod tests {
     fn what_a_program_before_this_one_kept_is_read() {
         let kept: ciborium::Value = ciborium::de::from_reader(write(&known()).as_slice()).unwrap();
         let ciborium::Value::Map(mut fields) = kept else { panic!("{kept:?}") };
-        let new = ["refused", "attachments_through", "attachments_since_ms"].map(ciborium::Value::from);
+        let new = ["refused", "attachments_through", "attachments_since_ms", "lacking_through", "lacking"].map(ciborium::Value::from);
         fields.retain(|(name, _)| !new.contains(name));
         let mut bytes = Vec::new();
         ciborium::into_writer(&ciborium::Value::Map(fields), &mut bytes).unwrap();
-        let expected = RelayMemory { refused: Vec::new(), attachments_through: 0, attachments_since_ms: 0, ..known() };
+        let mut expected = RelayMemory { refused: Vec::new(), attachments_through: 0, attachments_since_ms: 0, ..known() };
+        (expected.lacking_through, expected.lacking) = (0, BTreeMap::new());
         assert_eq!(read(&bytes).unwrap(), expected);
     }
 
@@ -318,5 +350,23 @@ mod tests {
         assert_eq!(memory.attachments_through, 8, "what was begun is ended first");
         memory.begin_attachments(8, 1_000 + ATTACHMENTS_MS);
         assert_eq!((memory.attachments_through, memory.attachments_since_ms), (0, 1_000 + ATTACHMENTS_MS));
+    }
+
+    #[test]
+    fn what_is_lacking_is_asked_for_ever_more_rarely_and_then_let_go() {
+        let mut memory = RelayMemory { lacking: [(3, 0), (4, 0)].into(), ..RelayMemory::default() };
+        assert_eq!(memory.note_asked(&[4].into()), LACKING_WAIT_MS);
+        assert_eq!(memory.lacking, [(3, 1)].into(), "what was given is not asked for any more");
+        assert_eq!(memory.note_asked(&BTreeSet::new()), 2 * LACKING_WAIT_MS);
+        memory.lacking.insert(9, 0);
+        assert_eq!(memory.note_asked(&BTreeSet::new()), LACKING_WAIT_MS, "what is new is asked for soon again");
+        let mut waits = Vec::new();
+        while !memory.lacking.is_empty() {
+            waits.push(memory.note_asked(&BTreeSet::new()));
+        }
+        assert_eq!(waits.len(), usize::from(LACKING_ASKED_MAX) - 1);
+        waits.pop();
+        assert_eq!(waits.iter().max(), Some(&LACKING_WAIT_MS_MAX));
+        assert!(waits.iter().sum::<u64>() > 8 * LACKING_WAIT_MS_MAX, "a relay may be without its storage for a night");
     }
 }

@@ -78,3 +78,37 @@ fn attachments_that_the_relay_could_not_store_are_brought_by_the_next_sync() {
     sync(&home);
     assert_eq!(files(&relay.attachments()), 1, "the attachment is there");
 }
+
+#[test]
+fn an_embedding_that_the_relay_had_not_got_when_its_operation_was_pulled_comes_later() {
+    let Some(relay) = Relay::start() else { return };
+    let (author, reader) = (Home::new(), Home::new());
+    author.run(&["init", "--name", "Notes"]);
+    author.run(&["relay", "add", &relay.url]);
+    let ticket = invite(&author);
+    sync(&author);
+    reader.run(&["join", &ticket]);
+    sync(&reader);
+    sync(&author);
+    // A file where the folder belongs: nothing can be written below it.
+    std::fs::write(relay.attachments(), "in the way").unwrap();
+    author.run(&["node", "create", "--id", "a", "with an embedding"]);
+    let vector = author.file("vector", "[0.5, -1, 0.25]");
+    author.run(&["embed", "a", "--model", "m", "--vector-file", &vector]);
+    sync(&author);
+    sync(&reader);
+    assert_eq!(text(&reader, "a"), "with an embedding", "operations do not wait for attachments");
+    let near = ["--json", "search", "--near", "a", "--model", "m"];
+    let (code, out, err) = reader.ran_with_table(&near);
+    assert_ne!(code, Some(0), "{out}");
+    assert!(format!("{out}{err}").contains("no embedding"), "{out}{err}");
+
+    std::fs::remove_file(relay.attachments()).unwrap();
+    sync(&author);
+    assert_eq!(files(&relay.attachments()), 1, "the author has brought it");
+    // Nothing else is new: the operation itself came long ago.
+    sync(&reader);
+    // The row is written again behind the search that opens the table: the next one shows it at the latest.
+    let found = (0..5).map(|_| reader.ran_with_table(&near)).find(|(code, out, _)| *code == Some(0) && out.contains("\"a\""));
+    assert!(found.is_some(), "the reader never finds it: {:?}", reader.ran_with_table(&near));
+}

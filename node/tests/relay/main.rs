@@ -6,5 +6,7 @@
 #![expect(clippy::print_stderr, reason = "why a test does nothing has to be seen")]
 
 mod apart;
+mod liar;
+mod lies;
 mod lost;
 mod stage;

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nodespace_protocol::crypto::KeyPair;
+use nodespace_protocol::ids::unhex;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -131,6 +133,17 @@ impl Relay {
         until("the running relay takes the epoch over", || epoch().filter(|now| *now > before));
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
+    /// Its key, which is for its eyes only.
+    pub(crate) fn key(&self) -> KeyPair {
+        let text = std::fs::read_to_string(self.folder.path().join("relay.key")).unwrap();
+        KeyPair::from_seed(&unhex(text.trim()).unwrap().try_into().unwrap())
+    }
+
     /// Where it keeps attachments.
     pub(crate) fn attachments(&self) -> PathBuf {
         self.folder.path().join("attachments/embeddings")
@@ -188,12 +201,21 @@ impl Home {
     }
 
     pub(crate) fn ran(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.ran_by("false", arguments)
+    }
+
+    /// The same with the LanceDB table, which a search needs.
+    pub(crate) fn ran_with_table(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+        self.ran_by("true", arguments)
+    }
+
+    fn ran_by(&self, projection: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nodespace"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NODESPACE_")) {
             command.env_remove(name);
         }
         command.env("NODESPACE_NETWORK_MDNS", "false").env("NODESPACE_NETWORK_LISTEN", "/ip4/127.0.0.1/tcp/0");
-        command.env("NODESPACE_PROJECTION_ENABLED", "false");
+        command.env("NODESPACE_PROJECTION_ENABLED", projection);
         let output = command.arg("--home").arg(self.folder.path().join("home")).args(arguments).stdin(Stdio::null()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))

@@ -27,12 +27,16 @@ pub struct ServerConfig {
     pub trusted_proxies: Vec<IpAddr>,
     /// Connections at once; the next waits in the system's queue.
     pub connections: u32,
+    /// Connections at once from one network address (IPv6: one /64), trusted proxies excepted; the next is closed. 0 = as many as in all.
+    pub connections_per_address: u32,
     /// How long a request's head may take, in seconds.
     pub head_seconds: u64,
     /// How long a request's body may take, in seconds.
     pub body_seconds: u64,
     /// How long a request may take in all, in seconds; then it is refused.
     pub request_seconds: u64,
+    /// How long the other end may read nothing of what is written to it, in seconds; then the connection is cut off, WebSockets too.
+    pub write_seconds: u64,
     /// How long requests under way may take when the service is stopped, in seconds.
     pub stop_seconds: u64,
     /// Memory for the workspaces that are being written to, in MiB; the least used leave it first.
@@ -55,9 +59,11 @@ impl Default for ServerConfig {
             tls_key: None,
             trusted_proxies: Vec::new(),
             connections: 4_096,
+            connections_per_address: 256,
             head_seconds: 10,
             body_seconds: 30,
             request_seconds: 60,
+            write_seconds: 30,
             stop_seconds: 10,
             workspaces_in_memory_mib: 96,
             workspace_idle_seconds: 300,

@@ -137,7 +137,7 @@ impl Families {
         registry.register(REQUESTS, "Requests that were answered, by route and class of status", self.requests.clone());
         let help = "How long requests took, their bodies included";
         registry.register_with_unit(REQUEST_DURATION, help, Unit::Seconds, self.request_duration.clone());
-        registry.register(REFUSALS, "Requests that were refused, by code", self.refusals.clone());
+        registry.register(REFUSALS, "Requests, and connections, that were refused, by code", self.refusals.clone());
         registry.register(LOGINS, "Logins that ended, by result", self.logins.clone());
         registry.register_with_unit(TRAFFIC, "Bytes of packets and answers, as they travelled", Unit::Bytes, self.traffic.clone());
     }

@@ -1,10 +1,10 @@
 //! Connections: their number, their times, an orderly end.
 //!
-//! Whoever opens a connection and says nothing (slowloris) holds a place for as long as a head may take, and no memory to speak of.
+//! Whoever opens a connection and says nothing (slowloris) holds a place for as long as a head may take, and no memory to speak of. Whoever
+//! asks and does not read holds his answer for as long as it may lie ([`Paced`]).
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,8 +14,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -23,10 +22,18 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::caller::PeerAddress;
+use super::paced::Paced;
+use super::places::Places;
 use crate::config::ServerConfig;
+use crate::metrics::Metrics;
 
 /// How long a request's head may be; a longer one is answered with 431 by the HTTP library itself.
 const HEAD_BYTES_MAX: usize = 64 << 10;
+/// What the system takes of an answer beyond what is on its way, for each connection. Left to itself it takes up to 4 MiB, and says only after
+/// a third of that has gone that it takes more: one who reads slowly would look like one who does not read.
+const SEND_BUFFER_BYTES: u32 = 256 << 10;
+/// Connections that wait in the system's queue; the next are refused by it.
+const QUEUE_MAX: u32 = 1_024;
 /// How long to wait when the system has no room for another connection (out of file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,19 +70,38 @@ impl Listening {
 ///
 /// # Errors
 /// When the port is taken, or the address is not this machine's.
-pub async fn bind(address: SocketAddr) -> Result<Listening, ServeError> {
+pub fn bind(address: SocketAddr) -> Result<Listening, ServeError> {
     let failed = |source| ServeError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listen(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok(Listening { listener, address })
 }
 
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A relay that is started again finds connections of the one before still waiting for their end.
+    socket.set_reuseaddr(true)?;
+    // Each connection has it from the listening socket.
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    socket.bind(address)?;
+    socket.listen(QUEUE_MAX)
+}
+
 /// Serves until it is stopped, then lets requests under way finish, for so long at most.
-pub async fn serve(listening: Listening, router: Router, tls: Option<TlsAcceptor>, config: &ServerConfig, stop: CancellationToken) {
-    let door = Door { router, tls, head_wait: Duration::from_secs(config.head_seconds), stop: stop.clone() };
+pub async fn serve(
+    listening: Listening,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    config: &ServerConfig,
+    metrics: &Metrics,
+    stop: CancellationToken,
+) {
+    let (head_wait, write_wait) = (Duration::from_secs(config.head_seconds), Duration::from_secs(config.write_seconds));
+    let door = Door { router, tls, head_wait, write_wait, metrics: metrics.clone(), stop: stop.clone() };
+    let places = Places::new(config, metrics.clone());
     let mut running = JoinSet::new();
     tokio::select! {
-        () = accept(&listening.listener, &door, config.connections as usize, &mut running) => {}
+        () = accept(&listening.listener, &door, &places, &mut running) => {}
         () = stop.cancelled() => {}
     }
     drop(listening);
@@ -90,17 +116,19 @@ struct Door {
     router: Router,
     tls: Option<TlsAcceptor>,
     head_wait: Duration,
+    write_wait: Duration,
+    metrics: Metrics,
     stop: CancellationToken,
 }
 
-async fn accept(listener: &TcpListener, door: &Door, connections: usize, running: &mut JoinSet<()>) {
-    let places = Arc::new(Semaphore::new(connections));
+async fn accept(listener: &TcpListener, door: &Door, places: &Places, running: &mut JoinSet<()>) {
     loop {
-        // The semaphore is never closed; if it were, nobody could be let in any more.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some(free) = places.free().await else { return };
         while running.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, peer)) => {
+                // Without a place it is closed here, before anything of it is read.
+                let Some(place) = places.take(free, peer.ip()) else { continue };
                 let door = door.clone();
                 running.spawn(async move {
                     door.connection(stream, peer).await;
@@ -119,6 +147,7 @@ impl Door {
     async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
         // Answers are small and wanted at once.
         stream.set_nodelay(true).ok();
+        let stream = Paced::new(stream, self.write_wait, self.metrics.clone());
         match &self.tls {
             None => self.requests(stream, peer).await,
             Some(tls) => match timeout(self.head_wait, tls.accept(stream)).await {

@@ -26,6 +26,9 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SEND_WAIT: Duration = Duration::from_secs(10);
 /// Devices have nothing to say here: longer messages end the connection.
 const MESSAGE_BYTES_MAX: usize = 1_024;
+/// What may wait to be sent, hints and the pongs that a device's pings ask for. Beyond it pongs are left out, and a hint ends the connection:
+/// the device does not read.
+const WAITING_BYTES_MAX: usize = 16 << 10;
 /// Close codes of our own (4000 to 4999 are for applications).
 const CLOSE_REMOVED: u16 = 4403;
 const CLOSE_GOING_AWAY: u16 = 1001;
@@ -75,6 +78,8 @@ pub(super) async fn events(
     // Listening begins before the version is read that is told first: nothing falls in between.
     let grown = app.shared.bus.listen(caller.workspace);
     let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
+    // Every message goes out at once, so that only what the system does not take waits.
+    let upgrade = upgrade.write_buffer_size(0).max_write_buffer_size(WAITING_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| async move {
         let listener = Listener { app: place.app.clone(), claims, socket, epoch: place.app.shared.database.epoch().watch() };
         listener.run(&caller, grown).await;

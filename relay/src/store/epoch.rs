@@ -16,8 +16,10 @@
 //! | else | it is the same |
 //!
 //! A backup that is less than a beat older than the last commit goes unnoticed here; `nodespace-relay admin new-epoch` is for whoever
-//! restores one, and devices notice by the running hash. A timeline also changes when a standby takes over: nothing need have been lost
-//! then, and a new epoch costs devices a comparison.
+//! restores one, and devices notice by the running hash. A timeline also changes when a standby takes over, which may lack the last commits
+//! and be ahead of what is remembered all the same: it has written of its own by then. Nothing need have been lost, and a new epoch costs
+//! devices a comparison. The timeline is the one that the server *writes* on, which is another from the promotion on; the control file
+//! names that of the last checkpoint, and would say so minutes later.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -272,10 +274,14 @@ fn read(path: &Path) -> Result<Marker, StoreError> {
 
 /// Where the server's log stands, and which database this is. A server that speaks PostgreSQL's protocol without being it may not
 /// know: then the epoch and the beat alone are compared.
+///
+/// The name of a file of the log begins with the timeline, in eight hexadecimal digits: of the one that is written to now (from PostgreSQL
+/// 15 on `pg_walfile_name` asks for just that).
 async fn place(connection: &mut PgConnection) -> (i64, String) {
     let sql = "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint, \
-               system.system_identifier || '/' || control.timeline_id || '/' || database.oid || '/' || 'relay'::regclass::oid::text \
-               FROM pg_control_system() AS system, pg_control_checkpoint() AS control, pg_database AS database \
+               system.system_identifier || '/' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
+               || '/' || database.oid || '/' || 'relay'::regclass::oid::text \
+               FROM pg_control_system() AS system, pg_database AS database \
                WHERE database.datname = current_database()";
     let found: Result<(i64, String), sqlx::Error> = sqlx::query_as(sql).fetch_one(connection).await;
     found.unwrap_or_default()

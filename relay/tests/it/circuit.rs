@@ -111,6 +111,34 @@ async fn members_learn_whether_they_are_reached_and_strangers_do_not() {
     assert!(has_counted(&relay, "probe").await);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_open_connections_from_one_address_leave_room_for_the_others() {
+    let relay = TestRelay::with(|config| config.circuit.listen = vec!["/ip4/127.0.0.1/tcp/0".into()]).await;
+    let (member, _) = two_members(&relay).await;
+    let address = circuit(&relay).await;
+    let mut parts = address.iter();
+    let (Some(Protocol::Ip4(ip)), Some(Protocol::Tcp(port))) = (parts.next(), parts.next()) else { panic!("{address}") };
+    // More than may be made at one time in all; none of them says a word.
+    let mut crowd = Vec::new();
+    for _ in 0..200 {
+        crowd.push(crate::crowds::connect("127.0.0.2", (ip, port).into()).await);
+    }
+    let mut swarm = peer(&member.author.key);
+    swarm.dial(address.clone()).unwrap();
+    let connected = async {
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { .. } => return true,
+                SwarmEvent::OutgoingConnectionError { .. } => return false,
+                _ => {}
+            }
+        }
+    };
+    assert!(timeout(Duration::from_secs(20), connected).await.unwrap(), "the crowd has kept a member out");
+    assert!(has_counted(&relay, "crowded").await);
+    drop(crowd);
+}
+
 /// Where the circuit relay listens.
 async fn circuit(relay: &TestRelay) -> Multiaddr {
     crate::world::eventually("the circuit relay listens", async || {

@@ -126,6 +126,22 @@ impl Postgres {
         child.wait().unwrap();
     }
 
+    /// Starts what was stopped as a standby, and promotes it: nothing is lost, and it writes on another timeline. What would note that in its
+    /// control file, with the next checkpoint, stands still until [`Self::thaw`].
+    pub(crate) async fn run_promoted(&mut self) {
+        let signal = self.folder.join("data/standby.signal");
+        assert!(command("touch").arg(signal).status().unwrap().success());
+        self.run();
+        let checkpointer = until("the checkpointer's start", || self.checkpointer());
+        signal_process(checkpointer, "STOP");
+        run_sql(&self.url("postgres"), "SELECT pg_promote()".to_owned()).await;
+    }
+
+    fn checkpointer(&self) -> Option<u32> {
+        let named = |child: &u32| fs::read_to_string(format!("/proc/{child}/cmdline")).is_ok_and(|line| line.contains("checkpointer"));
+        children_of(self.child.as_ref().expect("it runs").id()).into_iter().find(named)
+    }
+
     /// Stops all its processes where they are, as a machine that hangs would: connections stay, and nobody answers.
     pub(crate) fn freeze(&self) {
         self.signal_all("STOP");

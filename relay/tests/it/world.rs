@@ -52,6 +52,7 @@ pub(crate) fn config(database: &str, redis: Option<&str>, data: PathBuf) -> Conf
     config.server.address = "127.0.0.1:0".parse().unwrap();
     config.server.metrics_address = Some("127.0.0.1:0".parse().unwrap());
     config.server.data = data;
+    config.server.connections_per_address = 0;
     config.database.url = Secret::new(database);
     config.database.connections = 8;
     config.database.read_connections = 4;

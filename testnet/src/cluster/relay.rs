@@ -211,13 +211,14 @@ impl RelaySide {
     }
 }
 
-/// Settings of every relay of ours. All devices come from one address here, so what is allowed to one address is no measure.
+/// Settings of every relay of ours. All devices come from one address here, the proxy's, so what is allowed to one address is no measure.
 pub fn settings(folder: &Path, postgres: &Postgres) -> Settings {
     let many = || "{ per_second = 1000000.0, burst = 1000000 }".to_owned();
     let settings = [
         ("server.address", "127.0.0.1:0".to_owned()),
         ("server.data", folder.join("relay").display().to_string()),
         ("database.url", postgres.url()),
+        ("server.connections_per_address", "0".to_owned()),
         ("limits.address_requests", many()),
         ("limits.address_challenges", many()),
     ];

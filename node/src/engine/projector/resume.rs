@@ -4,7 +4,8 @@
 //! then the row of the sibling that now comes after it changes, and of the one that came after it where it was before. Where it was is what
 //! the table still says. A removal changes what any earlier operation is worth, so after one every row is looked at.
 //!
-//! All this is for what was cut off: after an orderly stop there is nothing after the mark.
+//! All this is for what was cut off: after an orderly stop there is nothing after the mark. Rows that are due for an attachment that came
+//! late are due by themselves, also when that happened while no table was kept.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ const READ_OPS: u32 = 2_000;
 impl Task {
     /// Marks what may differ from the table, which shows the operations before `ops`.
     pub(super) async fn resume(&self, ops: u32) -> Result<(), ServiceError> {
+        self.workspace.feed().add_dirty(self.workspace.late_rows().await?);
         let end = self.workspace.feed().end().position.ops;
         let mut from = ops;
         let mut touched = BTreeSet::new();

@@ -233,12 +233,21 @@ impl Task {
         RETRY_AFTER
     }
 
+    /// Writes what waits and makes it durable; what was due for attachments that came late is not due any more then.
+    async fn write_last(&mut self) -> Result<(), ServiceError> {
+        let late = self.workspace.late_rows().await?;
+        // Those that are due and were not named yet, too.
+        self.workspace.feed().add_dirty(late.iter().cloned());
+        self.write().await?;
+        self.checkpoint().await?;
+        self.workspace.forget_late_rows(late).await
+    }
+
     async fn close(&mut self) {
         let outcome = match self.table {
-            Some(_) => self.write().await,
+            Some(_) => self.write_last().await,
             None => Ok(()),
         };
-        let outcome = if outcome.is_ok() { self.checkpoint().await } else { outcome };
         if let Err(error) = outcome {
             tracing::warn!(%error, "the LanceDB table is not current; it heals at the next start");
         }

@@ -14,7 +14,7 @@ use super::super::api::ATTACHMENTS_MAX;
 use super::super::error::RelayError;
 use super::super::plan::is_sound;
 use super::Attempt;
-use crate::engine::DeviceReplica;
+use crate::engine::{DeviceReplica, attachment_of};
 use crate::model::ServiceError;
 use crate::sync::SyncCounts;
 
@@ -113,8 +113,8 @@ fn stretch(replica: &DeviceReplica, within: std::ops::Range<u32>) -> Result<Stre
     while found.through < last && found.held.len() < ATTACHMENTS_MAX {
         let index = OpIndex(found.through);
         let op = replica.store().op(index)?;
-        if let (Some(blob), Some(bytes)) = (op.header.attachment, &op.attachment)
-            && is_sound(op.header.kind, op.header.payload.encryption, &op.payload, bytes)
+        if let (Some(blob), Some(bytes)) = (op.header.attachment, attachment_of(replica, &op)?)
+            && is_sound(op.header.kind, op.header.payload.encryption, &op.payload, &bytes)
         {
             found.held.insert(OpHash(blob.hash), index);
         }
@@ -130,7 +130,7 @@ fn batch(replica: &DeviceReplica, mut left: Vec<OpIndex>) -> Result<Batch, Store
         && let Some(index) = left.pop()
     {
         let op = replica.store().op(index)?;
-        let Some((blob, attachment)) = op.header.attachment.zip(op.attachment.as_ref()) else { continue };
+        let Some((blob, attachment)) = op.header.attachment.zip(attachment_of(replica, &op)?) else { continue };
         bytes += attachment.len();
         attachments.push((OpHash(blob.hash), attachment.to_vec()));
     }
