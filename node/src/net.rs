@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   peers (sync sessions, joins, gossip)
-//!      │ NetHandle: bounded commands, answers          ▲ NetEvents: connected, streams, gossip
+//!      │ NetHandle: bounded commands, answers          ▲ NetEvents: connected, streams, gossip, within the mailbox's bounds
 //!      ▼                                               │
 //!   NetTask ── owns the swarm; one loop; waits for nothing else; started anew by its supervisor after a fault
 //!      │ asks                                          
@@ -26,11 +26,14 @@ mod gate;
 mod handle;
 mod identity;
 pub mod links;
+mod mailbox;
 mod metrics;
 mod options;
 mod saving;
 mod supervisor;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use behaviour::GOSSIP_BYTES_MAX;
 pub use handle::{
@@ -38,9 +41,10 @@ pub use handle::{
 };
 pub use identity::{device_of, peer_id};
 pub use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
+pub use mailbox::NetEvents;
 pub use metrics::NetMetrics;
 pub use options::NetOptions;
-pub use supervisor::{NetEvents, start};
+pub use supervisor::start;
 
 /// Why there is no network.
 #[derive(Debug, thiserror::Error)]

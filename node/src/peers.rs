@@ -31,6 +31,7 @@ mod session;
 mod status;
 #[cfg(test)]
 mod tests;
+mod told;
 mod traffic;
 mod workspace;
 
@@ -43,6 +44,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::engine::{Device, JoinProgress, Joining, Network, Workspace};
 use crate::model::{ErrorCode, NetworkStatus, ServiceError};
 use crate::net::{self, NetError, NetHandle, NetOptions};
+use crate::sync::recovery::Pace;
 use crate::sync::{DeviceStatus, Target};
 use hub::{Hub, HubCommand};
 use traffic::Traffic;
@@ -59,6 +61,8 @@ pub struct PeersOptions {
     pub gossip: GossipUse,
     /// URLs of relays for all workspaces, the preferred one first; a workspace may have others of its own.
     pub relays: Vec<String>,
+    /// How long recovery waits before its steps.
+    pub pace: Pace,
 }
 
 /// When operations are gossiped.

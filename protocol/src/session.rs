@@ -105,7 +105,8 @@ pub enum SessionEvent {
         /// The digest both have.
         frontier: [u8; 32],
     },
-    /// Both hold the same operations, yet their states differ: a fault in one of the programs.
+    /// Both hold the same operations, yet their states differ: a fault in one of the programs. Told once; this session goes on passing
+    /// operations and is never [`SyncState::Synced`] again. Whether it is over can be found out by another session.
     Diverged,
     /// A log was found to be forked.
     ForkFound(LogId),
@@ -171,6 +172,14 @@ pub struct Session {
     peer_digest: Option<[u8; 32]>,
     /// The digest that was last equal on both sides.
     synced: Option<[u8; 32]>,
+    /// Both held the same operations and showed another state: whatever is said later, this session is not synced any more.
+    diverged: bool,
+    /// The peer showed the state that is here, with the same operations.
+    agreed: bool,
+    /// What was held here when the last summary was made.
+    summarised: Option<[u8; 32]>,
+    /// The peer's last summary: what it held, its state, and how many of its operations had no effect.
+    shown: Option<([u8; 32], [u8; 8], u64)>,
     /// Ends of logs the peer is known to hold.
     known: BTreeMap<LogId, Vec<Head>>,
     /// All logs have been compared: what is new is forwarded.
@@ -218,6 +227,10 @@ impl Session {
             ended: false,
             peer_digest: None,
             synced: None,
+            diverged: false,
+            agreed: false,
+            summarised: None,
+            shown: None,
             known: BTreeMap::new(),
             compared: false,
             comparing: false,
@@ -260,6 +273,12 @@ impl Session {
     /// Whether the session is over.
     pub const fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Whether the peer has shown, in this session, the very state that is here: more than that it holds the same operations, which is all
+    /// that an acknowledgement says. For whoever has reason to doubt the state.
+    pub const fn has_agreed(&self) -> bool {
+        self.agreed
     }
 
     /// Begins. The initiator speaks first.

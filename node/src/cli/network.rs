@@ -5,6 +5,7 @@ use nodespace_node::config::Config;
 use nodespace_node::engine::{Device, TicketAddresses};
 use nodespace_node::net::{Multiaddr, NetOptions};
 use nodespace_node::peers::{GossipUse, Peers, PeersOptions};
+use nodespace_node::sync::recovery::Pace;
 
 /// The file with addresses that worked, in the home folder.
 const BOOK_FILE: &str = "peers.json";
@@ -28,6 +29,7 @@ pub(crate) fn start(device: &Device, config: &Config) -> anyhow::Result<()> {
         interval_ms: config.sync.interval_s.saturating_mul(MS_PER_S),
         gossip: GossipUse::default(),
         relays: config.relay.urls.clone(),
+        pace: Pace::default(),
     };
     let peers = Peers::start(device, net_options(device, config)?, options)?;
     device.attach_network(peers);

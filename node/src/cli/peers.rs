@@ -70,17 +70,26 @@ fn print(out: &mut Output, network: &NetworkStatus) -> io::Result<()> {
     out.table(&table)
 }
 
+/// How it is with a peer. One that was set by hand is dialled only once this device has a workspace, and one with which none is shared is of
+/// no use, connected or not: whoever wonders why nothing is synced is told.
+fn state(peer: &PeerStatus) -> Cell {
+    let (tone, word) = match (peer.connected, peer.relayed) {
+        (true, false) => (Tone::Green, "connected"),
+        (true, true) => (Tone::Yellow, "through a relay"),
+        (false, _) => (Tone::Dim, "away"),
+    };
+    match peer.workspaces.is_empty() {
+        true => Cell::toned(Tone::Dim, format!("{word}, no workspace in common")),
+        false => Cell::toned(tone, word),
+    }
+}
+
 fn row(peer: &PeerStatus) -> [Cell; 8] {
     let short = |id: &Option<String>| id.as_deref().map_or("unknown", |id| id.get(..12).unwrap_or(id)).to_owned();
-    let state = match (peer.connected, peer.relayed) {
-        (true, false) => Cell::toned(Tone::Green, "connected"),
-        (true, true) => Cell::toned(Tone::Yellow, "through a relay"),
-        (false, _) => Cell::toned(Tone::Dim, "away"),
-    };
     [
         Cell::toned(Tone::Bold, short(&peer.device)),
         short(&peer.user).into(),
-        state,
+        state(peer),
         peer.rtt_ms.map(|ms| format!("{ms} ms")).unwrap_or_default().into(),
         bytes(peer.bytes_sent).into(),
         bytes(peer.bytes_received).into(),

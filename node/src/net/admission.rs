@@ -87,8 +87,8 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Puts another roll in place. Answers the devices that are connected as guests and have become members: their connections were made
-    /// without what members get, and are to be made anew.
+    /// Puts another roll in place. Answers the devices that are connected as guests and have become members: they need not show any more
+    /// that they belong.
     pub fn set_roll(&self, roll: Roll) -> Vec<DeviceId> {
         let mut state = self.write();
         state.roll = roll;

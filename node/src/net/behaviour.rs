@@ -13,11 +13,12 @@ use libp2p::{autonat, connection_limits, dcutr, gossipsub, identify, identity, m
 
 use super::admission::Admission;
 use super::clock::Clock;
-use super::gate::{Gate, MembersOnly};
+use super::gate::{self, Gate, MembersOnly};
 use super::options::NetOptions;
 
-/// Handshakes under way at one time, each direction; more are refused.
-const PENDING_MAX: u32 = 64;
+/// Handshakes under way at one time, each direction; more are refused. Of those that others begin the gate says besides how many may come from
+/// one place.
+const PENDING_MAX: u32 = gate::PENDING_MAX as u32;
 /// Connections to one peer: the present one, its successor, and a relayed one beside them.
 const PER_PEER_MAX: u32 = 4;
 /// Resident memory of the process above which no connection is taken.

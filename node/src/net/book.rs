@@ -77,6 +77,11 @@ impl PeerBook {
         &self.wanted
     }
 
+    /// Devices of which an address was set by hand, ascending.
+    pub fn by_hand(&self) -> impl Iterator<Item = DeviceId> {
+        self.entries.iter().filter(|(_, entry)| entry.is_by_hand()).map(|(device, _)| *device)
+    }
+
     /// Takes an address. Answers whether it was new and is kept; when it was not new, it is fresh again.
     pub fn learn(&mut self, device: DeviceId, address: &Multiaddr, source: Source, near: bool, now: u64) -> bool {
         let by_hand = matches!(source, Source::Explicit | Source::Ticket);

@@ -38,9 +38,19 @@ pub(super) struct Turned {
 /// Refused peers that wait to be told of; beyond it they are only refused.
 const TURNED_MAX: usize = 256;
 
-/// Connections from one place that are being made at one time; more are refused. Far fewer than there may be in all, so that a stranger's
-/// half-open ones keep nobody else out, and enough for eight devices on one machine that all connect anew.
+/// Handshakes of others under way at one time; more are refused.
+pub(super) const PENDING_MAX: usize = 64;
+
+/// Connections from one place that are being made at one time; more are refused. Enough for eight devices on one machine that all connect
+/// anew.
 const PENDING_OF_ONE_PLACE_MAX: usize = 24;
+
+/// How many may be being made from one place, when so many are from all. Half of the door is for those who have none under way: a few
+/// addresses fill the first half and get one place each of the second, so it takes more than thirty to keep another out. Nothing that began
+/// is ended for another: that the swarm cannot do, and it ends by itself when the handshake takes too long.
+const fn share_of_one_place(pending: usize) -> usize {
+    if pending < PENDING_MAX / 2 { PENDING_OF_ONE_PLACE_MAX } else { 1 }
+}
 
 /// Others from the same place are being connected.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -79,7 +89,8 @@ impl NetworkBehaviour for Gate {
 
     fn handle_pending_inbound_connection(&mut self, id: ConnectionId, _: &Multiaddr, remote: &Multiaddr) -> Result<(), ConnectionDenied> {
         let Some(place) = place_of(remote) else { return Ok(()) };
-        if self.pending.values().filter(|other| **other == place).count() >= PENDING_OF_ONE_PLACE_MAX {
+        let from_there = self.pending.values().filter(|other| **other == place).count();
+        if from_there >= share_of_one_place(self.pending.len()) {
             return Err(ConnectionDenied::new(Crowded));
         }
         self.pending.insert(id, place);
@@ -165,7 +176,8 @@ impl<B> MembersOnly<B> {
         member
     }
 
-    fn is_shown(&self, peer: &PeerId, id: ConnectionId) -> bool {
+    /// Whether the behaviour has a part in a connection.
+    pub(super) fn is_shown(&self, peer: &PeerId, id: ConnectionId) -> bool {
         self.shown.get(peer).is_some_and(|ids| ids.contains(&id))
     }
 }

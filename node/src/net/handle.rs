@@ -13,8 +13,6 @@ use super::metrics::NetMetrics;
 
 /// Commands that wait; whoever comes then waits to be let in.
 pub(super) const COMMANDS_MAX: usize = 256;
-/// Streams and gossip that wait to be taken up. Further ones are dropped: a stream is opened again, gossip is a hint.
-pub(super) const INBOX_MAX: usize = 256;
 /// How long a stream may take to open.
 const OPEN_TIME: Duration = Duration::from_secs(15);
 
@@ -25,9 +23,9 @@ pub const ADDRESSES_PROTOCOL: StreamProtocol = StreamProtocol::new("/nodespace/a
 /// A stream on which a node's version is asked for.
 pub const NODE_PROTOCOL: StreamProtocol = StreamProtocol::new("/nodespace/node/1");
 
-/// What happens.
+/// What happens. How each waits until it is read, and how much of it at most, is the mailbox's.
 #[derive(Debug)]
-pub enum NetEvent {
+pub enum NetEvent<S = Stream> {
     /// A first connection to a device stands.
     Connected {
         /// To whom.
@@ -42,7 +40,7 @@ pub enum NetEvent {
     /// The machine's addresses changed.
     Changed,
     /// A member told an address of its own that was not known.
-    Learned(DeviceId),
+    Learned,
     /// A peer opened a stream.
     Stream {
         /// Who.
@@ -50,7 +48,7 @@ pub enum NetEvent {
         /// For what.
         protocol: StreamProtocol,
         /// The stream.
-        stream: Stream,
+        stream: S,
     },
     /// A message came by gossip, and waits for a verdict.
     Gossip(GossipMessage),
@@ -144,7 +142,7 @@ pub struct NetSnapshot {
     pub external: Vec<Multiaddr>,
     /// Whether others could reach it without help: `None` while nobody knows.
     pub public: Option<bool>,
-    /// Wanted and connected devices.
+    /// Wanted and connected devices, and those of which an address was set by hand.
     pub peers: Vec<PeerSnapshot>,
     /// Refusals since the start, by reason.
     pub refused: BTreeMap<String, u64>,
@@ -184,6 +182,7 @@ pub(super) enum Command {
         message: Box<GossipMessage>,
         verdict: Verdict,
     },
+    ByHand(oneshot::Sender<BTreeSet<DeviceId>>),
     AddressesFor(oneshot::Sender<BTreeMap<DeviceId, Vec<Multiaddr>>>),
     Snapshot(oneshot::Sender<NetSnapshot>),
     IsConnected(DeviceId, oneshot::Sender<bool>),
@@ -218,7 +217,8 @@ impl NetHandle {
         &self.metrics
     }
 
-    /// Says who belongs. Who does not any more is disconnected, who newly does is dialled.
+    /// Says who belongs. Who does not any more is disconnected, who newly does is dialled. Devices of which an address was set by hand need
+    /// not be named: they are hosts as soon as anything can be synced.
     pub async fn set_roll(&self, roll: Roll) {
         self.send(Command::SetRoll(roll)).await;
     }
@@ -243,6 +243,13 @@ impl NetHandle {
         let (answer, answered) = oneshot::channel();
         self.send(Command::Forget { device, address, answer }).await;
         answered.await.unwrap_or(false)
+    }
+
+    /// Devices of which an address was set by hand, in the configuration or by [`NetHandle::learn`].
+    pub async fn by_hand(&self) -> BTreeSet<DeviceId> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Command::ByHand(answer)).await;
+        answered.await.unwrap_or_default()
     }
 
     /// Drops a device; with `turn_away` it is not let in again for a while, unless it is a member.

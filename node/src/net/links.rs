@@ -9,6 +9,7 @@
 //! - when a second one comes later, or is dialled by the same side, its dialler has lost the first one (it would not dial otherwise): the
 //!   first one is dead. Gossipsub tells its topics at a first connection only, so the second one goes as well, and the next is a first one;
 //! - a connection on which pings failed is closed;
+//! - one that is being closed counts no more, and one that does not close in time counts as gone;
 //! - a guest that has not shown in time that it belongs is disconnected.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,9 @@ use super::admission::GUEST_MS_MAX;
 pub const SIMULTANEOUS_MS: u64 = 5_000;
 /// How long a direct connection has to stand before the relayed one beside it is closed, in milliseconds.
 pub const STABLE_MS: u64 = 5_000;
+/// How long a connection may take to close, in milliseconds; then it counts as gone. One whose other end is gone wants to send the rest of
+/// what it holds first, until the system gives it up, a quarter of an hour later.
+pub const CLOSE_MS_MAX: u64 = 3_000;
 /// Failed pings in a row, as libp2p's ping reports them, after which a connection is closed. It keeps the first of a row to itself.
 pub const PING_FAILURES_MAX: u32 = 2;
 
@@ -75,8 +79,8 @@ struct Entry {
     rtt_ms: Option<u32>,
     /// There was another one to the same device when it was made.
     overlapped: bool,
-    /// It is being closed: it counts no more.
-    closing: bool,
+    /// It is being closed, and until this time that is waited for: it counts no more.
+    closing: Option<u64>,
 }
 
 /// All connections, by whatever names them.
@@ -98,7 +102,7 @@ impl<I: Copy + Ord> Links<I> {
         let device = link.device;
         let others: Vec<I> = self.open_to(&device).collect();
         let overlapped = !self.all_to(&device).is_empty();
-        self.entries.insert(id, Entry { link, since: now, ping_failures: 0, rtt_ms: None, overlapped, closing: false });
+        self.entries.insert(id, Entry { link, since: now, ping_failures: 0, rtt_ms: None, overlapped, closing: None });
         for other in &others {
             self.choose(*other, id, now);
         }
@@ -121,11 +125,11 @@ impl<I: Copy + Ord> Links<I> {
     }
 
     /// A ping was not answered.
-    pub fn ping_failed(&mut self, id: I) {
+    pub fn ping_failed(&mut self, id: I, now: u64) {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         entry.ping_failures += 1;
         if entry.ping_failures >= PING_FAILURES_MAX {
-            self.close(id, Closing::Unresponsive);
+            self.close(id, Closing::Unresponsive, now);
         }
     }
 
@@ -184,9 +188,16 @@ impl<I: Copy + Ord> Links<I> {
         self.closings.pop_front()
     }
 
-    /// When [`Links::handle_timeout`] wants to be called.
+    /// A connection that was to close and has not in time: whoever asks counts it as gone, by [`Links::closed`], and asks again until
+    /// `None`.
+    pub fn overdue(&self, now: u64) -> Option<I> {
+        self.entries.iter().find(|(_, entry)| entry.closing.is_some_and(|until| until <= now)).map(|(id, _)| *id)
+    }
+
+    /// When [`Links::handle_timeout`] and [`Links::overdue`] want to be called.
     pub fn next_timeout(&self) -> Option<u64> {
-        self.entries.iter().filter_map(|(id, entry)| self.deadline(*id, entry)).map(|(at, _)| at).min()
+        let due = |(id, entry): (&I, &Entry)| entry.closing.or_else(|| self.deadline(*id, entry).map(|(at, _)| at));
+        self.entries.iter().filter_map(due).min()
     }
 
     /// Closes what is due.
@@ -194,13 +205,13 @@ impl<I: Copy + Ord> Links<I> {
         let due = |(id, entry): (&I, &Entry)| self.deadline(*id, entry).filter(|(at, _)| *at <= now).map(|(_, why)| (*id, why));
         let due: Vec<_> = self.entries.iter().filter_map(due).collect();
         for (id, why) in due {
-            self.close(id, why);
+            self.close(id, why, now);
         }
     }
 
     /// Until when a connection may stand.
     fn deadline(&self, id: I, entry: &Entry) -> Option<(u64, Closing)> {
-        if entry.closing {
+        if entry.closing.is_some() {
             return None;
         }
         let guest = entry.link.guest.then(|| (entry.since.saturating_add(GUEST_MS_MAX), Closing::GuestTooSlow));
@@ -212,36 +223,36 @@ impl<I: Copy + Ord> Links<I> {
 
     fn open_to(&self, device: &DeviceId) -> impl Iterator<Item = I> {
         let device = *device;
-        let open = move |entry: &Entry| entry.link.device == device && !entry.closing;
+        let open = move |entry: &Entry| entry.link.device == device && entry.closing.is_none();
         self.entries.iter().filter(move |(_, entry)| open(entry)).map(|(id, _)| *id)
     }
 
     /// Two connections to one device: which one goes?
     fn choose(&mut self, older: I, newer: I, now: u64) {
         let (Some(first), Some(second)) = (self.entries.get(&older), self.entries.get(&newer)) else { return };
-        if first.closing || second.closing || first.link.carrier || first.link.relayed != second.link.relayed {
+        if first.closing.is_some() || second.closing.is_some() || first.link.carrier || first.link.relayed != second.link.relayed {
             return; // Of different kinds the timer decides.
         }
         let at_once = now.saturating_sub(first.since) < SIMULTANEOUS_MS;
         if !at_once || first.link.dialled == second.link.dialled {
-            return self.close(older, Closing::Superseded);
+            return self.close(older, Closing::Superseded, now);
         }
         let dialler = |link: &Link| if link.dialled { self.own } else { link.device };
         let lower = self.own.min(first.link.device);
         let (first_by_lower, second_by_lower) = (dialler(&first.link) == lower, dialler(&second.link) == lower);
         let goes = if second_by_lower && !first_by_lower { older } else { newer };
-        self.close(goes, Closing::Duplicate);
+        self.close(goes, Closing::Duplicate, now);
     }
 
-    fn close(&mut self, id: I, why: Closing) {
+    fn close(&mut self, id: I, why: Closing, now: u64) {
         let Some(device) = self.entries.get(&id).map(|entry| entry.link.device) else { return };
         let relayed = self.entries[&id].link.relayed;
         let goes = |(other, entry): &(&I, &mut Entry)| {
             let with_it = why == Closing::Superseded && entry.link.device == device && entry.link.relayed == relayed;
-            !entry.closing && (**other == id || with_it)
+            entry.closing.is_none() && (**other == id || with_it)
         };
         for (id, entry) in self.entries.iter_mut().filter(goes) {
-            entry.closing = true;
+            entry.closing = Some(now.saturating_add(CLOSE_MS_MAX));
             self.closings.push_back((*id, why));
         }
     }

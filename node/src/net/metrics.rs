@@ -24,6 +24,8 @@ const ROUND_TRIP: &str = "round_trip";
 const GOSSIP_SENT: &str = "gossip_sent";
 /// Gossip that arrived, by verdict.
 const GOSSIP_RECEIVED: &str = "gossip_received";
+/// Attempts to get from a relayed connection to a direct one, by result.
+const HOLE_PUNCHES: &str = "hole_punches";
 /// Starts of the network task after a fault.
 const RESTARTS: &str = "restarts";
 /// Events that found no room.
@@ -36,11 +38,12 @@ type Labels = [(&'static str, &'static str); 1];
 pub struct NetMetrics {
     pub(crate) connections: Family<Labels, Gauge>,
     refused: Family<Labels, Counter>,
-    closed: Family<Labels, Counter>,
+    pub(crate) closed: Family<Labels, Counter>,
     pub(crate) dials: Family<Labels, Counter>,
     pub(crate) round_trip: Histogram,
     pub(crate) gossip_sent: Family<Labels, Counter>,
     pub(crate) gossip_received: Family<Labels, Counter>,
+    pub(crate) hole_punches: Family<Labels, Counter>,
     pub(crate) restarts: Counter,
     pub(crate) dropped: Family<Labels, Counter>,
     reasons: Arc<Mutex<BTreeMap<&'static str, Seen>>>,
@@ -69,6 +72,7 @@ impl NetMetrics {
             round_trip: Histogram::new(exponential_buckets(0.000_5, 2.0, 16)),
             gossip_sent: Family::default(),
             gossip_received: Family::default(),
+            hole_punches: Family::default(),
             restarts: Counter::default(),
             dropped: Family::default(),
             reasons: Arc::default(),
@@ -81,6 +85,11 @@ impl NetMetrics {
         registry.register_with_unit(ROUND_TRIP, "Round trips of pings", Unit::Seconds, metrics.round_trip.clone());
         registry.register(GOSSIP_SENT, "Operations handed to gossip, by result", metrics.gossip_sent.clone());
         registry.register(GOSSIP_RECEIVED, "Operations that came by gossip, by verdict", metrics.gossip_received.clone());
+        registry.register(
+            HOLE_PUNCHES,
+            "Attempts to get from a relayed connection to a direct one, by result",
+            metrics.hole_punches.clone(),
+        );
         registry.register(RESTARTS, "Starts of the network task after a fault", metrics.restarts.clone());
         registry.register(DROPPED, "Events that found no room and were dropped, by kind", metrics.dropped.clone());
         metrics

@@ -10,12 +10,13 @@ use libp2p::{Swarm, SwarmBuilder, noise, tcp, yamux};
 use tokio::sync::mpsc;
 
 use super::NetError;
-use super::admission::Admission;
+use super::admission::{Admission, Roll};
 use super::behaviour::Behaviour;
 use super::book::PeerBook;
 use super::clock::Clock;
 use super::control::SharedControl;
-use super::handle::{COMMANDS_MAX, Command, INBOX_MAX, NetEvent, NetHandle};
+use super::handle::{COMMANDS_MAX, Command, NetHandle};
+use super::mailbox::{NetEvents, mailbox};
 use super::metrics::NetMetrics;
 use super::options::NetOptions;
 use super::task::{Lasting, NetTask, PAUSE_AFTER_FAULT};
@@ -23,32 +24,13 @@ use super::task::{Lasting, NetTask, PAUSE_AFTER_FAULT};
 /// How long a connection without any stream stays: longer than anything here pauses.
 const IDLE_TIME: Duration = Duration::from_secs(120);
 
-/// What happens, as it happens.
-#[derive(Debug)]
-pub struct NetEvents {
-    events: mpsc::UnboundedReceiver<NetEvent>,
-    inbox: mpsc::Receiver<NetEvent>,
-}
-
-impl NetEvents {
-    /// The next event; `None` when the network has ended. Connections come before what comes over them.
-    pub async fn next(&mut self) -> Option<NetEvent> {
-        tokio::select! {
-            biased;
-            event = self.events.recv() => event,
-            Some(event) = self.inbox.recv() => Some(event),
-        }
-    }
-}
-
 /// Starts the network. Needs a tokio runtime.
 ///
 /// # Errors
 /// When libp2p does not start, or no address can be listened on.
 pub fn start(options: NetOptions, metrics: NetMetrics) -> Result<(NetHandle, NetEvents), NetError> {
     let (commands, queue) = mpsc::channel(COMMANDS_MAX);
-    let (events, events_out) = mpsc::unbounded_channel();
-    let (inbox, inbox_out) = mpsc::channel(INBOX_MAX);
+    let (outbox, events) = mailbox();
     let clock = Arc::new(Clock::start());
     let mut book = PeerBook::new(options.seed, options.explicit_only);
     if let Some(path) = &options.book {
@@ -63,8 +45,8 @@ pub fn start(options: NetOptions, metrics: NetMetrics) -> Result<(NetHandle, Net
         topic_names: std::collections::BTreeSet::new(),
         carriers,
         metrics: metrics.clone(),
-        events,
-        inbox,
+        roll: Roll::default(),
+        outbox,
         options,
     };
     // The first swarm is built here, so that what is wrong with the options is said at once.
@@ -73,7 +55,7 @@ pub fn start(options: NetOptions, metrics: NetMetrics) -> Result<(NetHandle, Net
     let peer_id = *swarm.local_peer_id();
     let handle = NetHandle { commands, control: control.clone(), metrics, peer_id };
     tokio::spawn(supervise(lasting, swarm, control, queue));
-    Ok((handle, NetEvents { events: events_out, inbox: inbox_out }))
+    Ok((handle, events))
 }
 
 fn learn_explicit(book: &mut PeerBook, options: &NetOptions) {
@@ -119,7 +101,7 @@ async fn supervise(mut lasting: Lasting, swarm: Swarm<Behaviour>, control: Share
             Err(_) => {
                 tracing::error!("a fault in the network; it is started anew, please report it");
                 lasting.metrics.restarts.inc();
-                lasting.events.send(NetEvent::Restarted).ok();
+                lasting.outbox.restarted();
                 tokio::time::sleep(PAUSE_AFTER_FAULT).await;
             }
         }

@@ -1,5 +1,5 @@
-//! The task that owns the swarm: one loop over its events, commands and timers. It never waits for anything else: what takes longer is
-//! handed over by channels, and dropped when those are full.
+//! The task that owns the swarm: one loop over its events, commands and timers. It never waits for anything else: what happens goes into
+//! the mailbox, which takes it at once.
 //!
 //! What to do is decided by the pure parts (who may in, whom to dial, which connection goes); this file only carries it out.
 
@@ -21,14 +21,15 @@ use nodespace_protocol::ids::DeviceId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::address::split_peer;
-use super::admission::Admission;
+use super::admission::{Admission, Roll};
 use super::behaviour::Behaviour;
 use super::book::{Dial, PeerBook};
 use super::clock::Clock;
 use super::control::SharedControl;
-use super::handle::{ADDRESSES_PROTOCOL, Command, NODE_PROTOCOL, NetEvent, SYNC_PROTOCOL};
+use super::handle::{ADDRESSES_PROTOCOL, Command, NODE_PROTOCOL, SYNC_PROTOCOL};
 use super::identity::{device_of, peer_id};
 use super::links::{Closing, Links};
+use super::mailbox::Outbox;
 use super::metrics::NetMetrics;
 use super::options::NetOptions;
 
@@ -37,15 +38,12 @@ use super::options::NetOptions;
 const CARRIER_RETRY_MS: u64 = 1_500;
 /// How often that is doubled at most: to a minute and a half.
 const CARRIER_DOUBLINGS_MAX: u32 = 6;
-/// How long a member that came as a guest keeps the connection it was made with, in milliseconds: what is under way ends meanwhile.
+/// How long a member keeps a connection that was made before it was one, in milliseconds: what is under way ends meanwhile.
 const PROMOTION_MS: u64 = 5_000;
 /// How long somebody who is a member no more stays connected, in milliseconds: it is told so meanwhile.
 const FAREWELL_MS: u64 = 2_000;
 /// How often gossip with one peer is repaired, in milliseconds, at most.
 const REPAIR_MS: u64 = 30_000;
-/// How long a connection may take to close, in milliseconds. One whose other end is gone wants to send the rest of what it holds first, until
-/// the system gives it up, a quarter of an hour later.
-const CLOSE_MS_MAX: u64 = 3_000;
 /// Dials leave by the port that is listened on, which hole punching needs; so the first waits for that, at most so long, in milliseconds.
 const LISTEN_MS_MAX: u64 = 1_000;
 /// How often the address book is saved, in milliseconds.
@@ -59,13 +57,14 @@ type Incoming = SelectAll<futures::stream::BoxStream<'static, (PeerId, StreamPro
 pub(super) struct Lasting {
     pub(super) options: NetOptions,
     pub(super) admission: Admission,
+    /// Who belongs, as it was told; who is dialled by hand comes on top of it.
+    pub(super) roll: Roll,
     pub(super) clock: Arc<Clock>,
     pub(super) book: PeerBook,
     pub(super) topic_names: BTreeSet<String>,
     pub(super) carriers: Vec<Multiaddr>,
     pub(super) metrics: NetMetrics,
-    pub(super) events: mpsc::UnboundedSender<NetEvent>,
-    pub(super) inbox: mpsc::Sender<NetEvent>,
+    pub(super) outbox: Outbox,
 }
 
 /// The swarm and what belongs to its connections.
@@ -90,8 +89,6 @@ pub(super) struct NetTask<'a> {
     save_due: u64,
     /// Nobody is dialled before this.
     dials_from: u64,
-    /// Connections that are being closed, and until when that is waited for.
-    leaving: BTreeMap<ConnectionId, u64>,
 }
 
 impl<'a> NetTask<'a> {
@@ -130,7 +127,6 @@ impl<'a> NetTask<'a> {
             public: None,
             save_due: now + SAVE_MS,
             dials_from: now + LISTEN_MS_MAX,
-            leaving: BTreeMap::new(),
         };
         task.set_topics(task.lasting.topic_names.clone());
         task.set_carriers(task.lasting.carriers.clone());
@@ -174,7 +170,6 @@ impl<'a> NetTask<'a> {
             }
             self.lasting.metrics.closed(why.name());
             self.swarm.close_connection(id);
-            self.leaving.insert(id, now + CLOSE_MS_MAX);
         }
         while now >= self.dials_from
             && let Some(dial) = self.lasting.book.poll_dial(now)
@@ -198,8 +193,7 @@ impl<'a> NetTask<'a> {
         let farewell = self.farewells.values().map(|(at, _)| *at).min();
         let carrier = self.carriers_due.values().copied().min();
         let dial = self.lasting.book.next_timeout().map(|at| at.max(self.dials_from));
-        let leaving = self.leaving.values().copied().min();
-        let parts = [dial, leaving, self.links.next_timeout(), farewell, carrier, Some(self.save_due)];
+        let parts = [dial, self.links.next_timeout(), farewell, carrier, Some(self.save_due)];
         // Dials wait for a place when there is none: then the end of one wakes us, and the timer must not spin.
         parts.into_iter().flatten().min().unwrap_or(self.save_due).max(self.now() + 5)
     }
@@ -212,8 +206,7 @@ impl<'a> NetTask<'a> {
             self.farewells.remove(&device);
             self.disconnect(&device, why);
         }
-        let stuck: Vec<_> = self.leaving.extract_if(.., |_, at| *at <= now).map(|(id, _)| id).collect();
-        for id in stuck {
+        while let Some(id) = self.links.overdue(now) {
             self.on_closed(id, "it did not close in time");
         }
         let due: Vec<_> = self.carriers_due.extract_if(.., |_, at| *at <= now).map(|(address, _)| address).collect();
@@ -265,23 +258,18 @@ impl<'a> NetTask<'a> {
         }
     }
 
-    fn tell(&self, event: NetEvent) {
-        // Nobody listens when the device is stopping.
-        self.lasting.events.send(event).ok();
+    fn tell_reachable(&self) {
+        self.lasting.outbox.reachable(self.reachable());
     }
 
-    /// Hands over what may be lost.
-    fn deliver(&self, event: NetEvent, kind: &'static str) -> bool {
-        let delivered = self.lasting.inbox.try_send(event).is_ok();
-        if !delivered {
-            self.lasting.metrics.dropped.get_or_create(&[("kind", kind)]).inc();
-        }
-        delivered
+    fn count_dropped(&self, kind: &'static str) {
+        self.lasting.metrics.dropped.get_or_create(&[("kind", kind)]).inc();
     }
 
     fn on_stream(&self, peer: PeerId, protocol: StreamProtocol, stream: Stream) {
-        if let Some(device) = device_of(&peer) {
-            self.deliver(NetEvent::Stream { device, protocol, stream }, "stream");
+        let Some(device) = device_of(&peer) else { return };
+        if !self.lasting.outbox.stream(device, protocol, stream) {
+            self.count_dropped("stream");
         }
     }
 }

@@ -2,19 +2,37 @@
 //!
 //! Frames that bring operations, or acknowledge ours, pay for themselves. All others (comparisons, digests, operations we have) are needed
 //! now and then and cost us work, so each peer has a budget of them that refills over time. A peer that overdraws it is not in earnest.
+//! Streams that are answered once, with addresses or a node's version, are budgeted alike.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Frames that may come at once without bringing anything.
-const FRAMES_MAX: u64 = 2_000;
-/// Frames that are added in a second.
-const REFILL_PER_S: u64 = 50;
+use nodespace_protocol::ids::DeviceId;
+
+/// How much may come, of whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowance {
+    /// At once.
+    at_once: u64,
+    /// Added in a second.
+    per_s: u64,
+}
+
+/// Frames of sessions that bring nothing.
+const FRAMES: Allowance = Allowance { at_once: 2_000, per_s: 50 };
+/// Exchanges of addresses that a peer begins: one when it connects, and one a second at most while it has news.
+pub(super) const ADDRESSES: Allowance = Allowance { at_once: 32, per_s: 1 };
+/// Questions about nodes: recovery asks one for each node that is not settled, and again later.
+pub(super) const QUESTIONS: Allowance = Allowance { at_once: 2_000, per_s: 50 };
+/// Peers whose budget is remembered. Beyond it those are forgotten that have all they may have, and when none has, who is new gets none.
+const PEERS_MAX: usize = 1_024;
 
 /// A peer's budget.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
-    /// In thousandths of a frame.
+    allowance: Allowance,
+    /// In thousandths.
     left: u64,
     since_ms: u64,
 }
@@ -28,12 +46,12 @@ pub(super) struct SharedBudget {
 
 impl SharedBudget {
     pub(super) fn new() -> Self {
-        Self { budget: Arc::new(Mutex::new(Budget::new(0))), began: Instant::now() }
+        Self { budget: Arc::new(Mutex::new(Budget::new(FRAMES, 0))), began: Instant::now() }
     }
 
     /// A frame came that brought nothing.
     pub(super) fn spend(&self) -> Result<(), Overdrawn> {
-        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now_ms = ms_since(self.began);
         self.budget.lock().unwrap_or_else(PoisonError::into_inner).spend(now_ms)
     }
 
@@ -43,22 +61,65 @@ impl SharedBudget {
     }
 }
 
+/// The budgets of all peers for one thing, whatever connections they have.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    allowance: Allowance,
+    peers: BTreeMap<DeviceId, Budget>,
+    began: Instant,
+}
+
+impl Budgets {
+    pub(super) fn new(allowance: Allowance) -> Self {
+        Self { allowance, peers: BTreeMap::new(), began: Instant::now() }
+    }
+
+    /// A peer wants one more.
+    pub(super) fn spend(&mut self, peer: DeviceId) -> Result<(), Overdrawn> {
+        self.spend_at(peer, ms_since(self.began))
+    }
+
+    fn spend_at(&mut self, peer: DeviceId, now_ms: u64) -> Result<(), Overdrawn> {
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
+            self.peers.retain(|_, budget| !budget.is_full(now_ms));
+            if self.peers.len() >= PEERS_MAX {
+                return Err(Overdrawn);
+            }
+        }
+        self.peers.entry(peer).or_insert_with(|| Budget::new(self.allowance, now_ms)).spend(now_ms)
+    }
+}
+
+fn ms_since(began: Instant) -> u64 {
+    u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The budget is overdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Overdrawn;
 
 impl Budget {
-    const fn new(now_ms: u64) -> Self {
-        Self { left: FRAMES_MAX * 1_000, since_ms: now_ms }
+    const fn new(allowance: Allowance, now_ms: u64) -> Self {
+        Self { allowance, left: allowance.at_once * 1_000, since_ms: now_ms }
     }
 
-    /// A frame came that brought nothing.
+    /// One more came.
     fn spend(&mut self, now_ms: u64) -> Result<(), Overdrawn> {
-        let elapsed = now_ms.saturating_sub(self.since_ms);
+        self.left = self.left_at(now_ms);
         self.since_ms = self.since_ms.max(now_ms);
-        self.left = self.left.saturating_add(elapsed.saturating_mul(REFILL_PER_S)).min(FRAMES_MAX * 1_000);
         self.left = self.left.checked_sub(1_000).ok_or(Overdrawn)?;
         Ok(())
+    }
+
+    /// Whether it is as good as a new one.
+    fn is_full(&self, now_ms: u64) -> bool {
+        self.left_at(now_ms) >= self.allowance.at_once * 1_000
+    }
+
+    fn left_at(&self, now_ms: u64) -> u64 {
+        let elapsed = now_ms.saturating_sub(self.since_ms);
+        // A thousandth of what a second adds, each millisecond.
+        self.left.saturating_add(elapsed.saturating_mul(self.allowance.per_s)).min(self.allowance.at_once * 1_000)
     }
 }
 
@@ -68,8 +129,8 @@ mod tests {
 
     #[test]
     fn a_burst_is_taken_and_a_flood_is_not() {
-        let mut budget = Budget::new(0);
-        for _ in 0..FRAMES_MAX {
+        let mut budget = Budget::new(FRAMES, 0);
+        for _ in 0..FRAMES.at_once {
             assert_eq!(budget.spend(0), Ok(()));
         }
         assert_eq!(budget.spend(0), Err(Overdrawn));
@@ -78,9 +139,44 @@ mod tests {
 
     #[test]
     fn a_steady_chatter_never_overdraws() {
-        let mut budget = Budget::new(0);
-        for frame in 0..10 * FRAMES_MAX {
-            assert_eq!(budget.spend(frame * 1_000 / REFILL_PER_S), Ok(()));
+        let mut budget = Budget::new(FRAMES, 0);
+        for frame in 0..10 * FRAMES.at_once {
+            assert_eq!(budget.spend(frame * 1_000 / FRAMES.per_s), Ok(()));
         }
+    }
+
+    fn peer(number: usize) -> DeviceId {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        DeviceId(key)
+    }
+
+    #[test]
+    fn each_peer_has_a_budget_of_its_own() {
+        let mut budgets = Budgets::new(ADDRESSES);
+        for _ in 0..ADDRESSES.at_once {
+            assert_eq!(budgets.spend_at(peer(1), 0), Ok(()));
+        }
+        assert_eq!(budgets.spend_at(peer(1), 0), Err(Overdrawn));
+        assert_eq!(budgets.spend_at(peer(2), 0), Ok(()));
+        assert_eq!(budgets.spend_at(peer(1), 999), Err(Overdrawn));
+        assert_eq!(budgets.spend_at(peer(1), 1_000), Ok(()), "one a second");
+    }
+
+    #[test]
+    fn budgets_that_are_remembered_are_bounded_and_nobody_gets_a_second_one() {
+        let mut budgets = Budgets::new(ADDRESSES);
+        for number in 0..PEERS_MAX {
+            assert_eq!(budgets.spend_at(peer(number), 0), Ok(()));
+        }
+        assert_eq!(budgets.spend_at(peer(PEERS_MAX), 0), Err(Overdrawn), "all others have spent something");
+        for _ in 1..ADDRESSES.at_once {
+            assert_eq!(budgets.spend_at(peer(0), 0), Ok(()));
+        }
+        // The others have all they may have again; the one that has spent it all is remembered.
+        assert_eq!(budgets.spend_at(peer(PEERS_MAX), 1_000), Ok(()));
+        assert_eq!(budgets.peers.len(), 2);
+        assert_eq!(budgets.spend_at(peer(0), 1_000), Ok(()));
+        assert_eq!(budgets.spend_at(peer(0), 1_000), Err(Overdrawn));
     }
 }

@@ -9,8 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::addresses::Exchange;
+use super::budget::{ADDRESSES, Budgets, QUESTIONS};
 use super::carriers::Carriers;
 use super::host::Host;
+use super::told::{Tellings, Told};
 use super::traffic::Traffic;
 use super::workspace::{self, Inbox, Input, RelayNote, Setup};
 use super::{PeersOptions, inspect};
@@ -18,7 +20,9 @@ use crate::engine::{Device, Joining, TicketAddresses, Workspace};
 use crate::net::address::{Source, is_loopback};
 use crate::net::admission::{Roll, Standing};
 use crate::net::frames::read_frame;
-use crate::net::{ADDRESSES_PROTOCOL, Multiaddr, NODE_PROTOCOL, NetEvent, NetEvents, NetHandle, SYNC_PROTOCOL, Stream, Verdict};
+use crate::net::{
+    ADDRESSES_PROTOCOL, Multiaddr, NODE_PROTOCOL, NetEvent, NetEvents, NetHandle, SYNC_PROTOCOL, Stream, StreamProtocol, Verdict,
+};
 use crate::sync::{DeviceStatus, Target};
 
 /// The largest first frame of a session: a hello is short.
@@ -53,14 +57,6 @@ pub(super) enum HubCommand {
     Stop(oneshot::Sender<()>),
 }
 
-/// A workspace's membership, as its sync tells it.
-#[derive(Clone, Debug)]
-pub(super) struct Told {
-    pub(super) workspace: WorkspaceId,
-    pub(super) members: BTreeSet<DeviceId>,
-    pub(super) topic: Option<String>,
-}
-
 #[derive(Debug)]
 struct Known {
     workspace: Workspace,
@@ -84,17 +80,17 @@ pub(super) struct Hub {
     boot_nonce: u64,
     workspaces: BTreeMap<WorkspaceId, Known>,
     connected: BTreeMap<DeviceId, Standing>,
-    /// Peers that somebody set by hand: dialled though no member yet.
-    by_hand: BTreeSet<DeviceId>,
+    /// Exchanges of addresses that peers may begin.
+    exchanges: Budgets,
+    /// Questions about nodes that peers may ask.
+    questions: Budgets,
     /// When members are told of addresses that were learnt.
     exchange_due: Option<Instant>,
-    told: mpsc::UnboundedReceiver<Told>,
-    tell: mpsc::UnboundedSender<Told>,
+    tellings: Tellings,
 }
 
 impl Hub {
     pub(super) fn new(device: Device, net: NetHandle, traffic: Traffic, options: PeersOptions, explicit_only: bool) -> Self {
-        let (tell, told) = mpsc::unbounded_channel();
         Self {
             device,
             net,
@@ -105,10 +101,10 @@ impl Hub {
             boot_nonce: random(),
             workspaces: BTreeMap::new(),
             connected: BTreeMap::new(),
-            by_hand: BTreeSet::new(),
+            exchanges: Budgets::new(ADDRESSES),
+            questions: Budgets::new(QUESTIONS),
             exchange_due: None,
-            told,
-            tell,
+            tellings: Tellings::default(),
         }
     }
 
@@ -126,7 +122,7 @@ impl Hub {
                     Some(command) => self.on_command(command).await,
                     None => return,
                 },
-                Some(told) = self.told.recv() => self.on_told(told).await,
+                told = self.tellings.next() => self.on_told(told).await,
                 () = sleep_until(self.exchange_due) => self.exchange_with_all(),
                 changed = generation.changed() => match changed {
                     Ok(()) => self.follow_workspaces(&mut generation).await,
@@ -171,7 +167,7 @@ impl Hub {
             boot_nonce: self.boot_nonce,
             seed: random(),
             connected: self.connected.keys().copied().collect(),
-            hub: self.tell.clone(),
+            hub: self.tellings.clone(),
         };
         let inbox = workspace::start(setup);
         Known { workspace, inbox, members: BTreeSet::new(), topic: None, hosts: BTreeSet::new(), secret: None }
@@ -195,13 +191,8 @@ impl Hub {
             self.workspaces.values().flat_map(of).copied().filter(|device| *device != own).collect()
         };
         let members = all(|known| &known.members);
-        let mut hosts = all(|known| &known.hosts);
         let has_workspace = self.workspaces.values().any(|known| !known.members.is_empty());
-        // Peers that were set by hand are of use once there is something to talk about; before, we would only be a stranger to them.
-        if has_workspace || !hosts.is_empty() {
-            hosts.extend(&self.by_hand);
-        }
-        self.net.set_roll(Roll { members, hosts, has_workspace }).await;
+        self.net.set_roll(Roll { members, hosts: all(|known| &known.hosts), has_workspace }).await;
     }
 
     async fn on_event(&mut self, event: NetEvent) {
@@ -229,17 +220,10 @@ impl Hub {
                 }
             }
             // Others may want to know of what is new.
-            NetEvent::Changed | NetEvent::Learned(_) => {
+            NetEvent::Changed | NetEvent::Learned => {
                 self.exchange_due = self.exchange_due.or_else(|| Some(Instant::now() + EXCHANGE_PAUSE))
             }
-            NetEvent::Stream { device, protocol, stream } if protocol == SYNC_PROTOCOL => self.on_sync_stream(device, stream),
-            NetEvent::Stream { device, protocol, stream } if protocol == ADDRESSES_PROTOCOL => {
-                self.exchange_addresses(device, Some(stream))
-            }
-            NetEvent::Stream { device, protocol, stream } if protocol == NODE_PROTOCOL => {
-                tokio::spawn(inspect::answer(self.device.clone(), device, stream));
-            }
-            NetEvent::Stream { .. } => {}
+            NetEvent::Stream { device, protocol, stream } => self.on_stream(device, &protocol, stream),
             NetEvent::Gossip(message) => {
                 let known = self.workspaces.values().find(|known| known.topic.as_ref() == Some(&message.topic));
                 let lost = match known {
@@ -258,6 +242,22 @@ impl Hub {
         self.connected.remove(&device);
         for known in self.workspaces.values() {
             known.inbox.send(Input::Disconnected(device)).await;
+        }
+    }
+
+    /// A peer opened a stream. One that is no session is answered as the peer's budget allows: what is too much is dropped, as it will see.
+    fn on_stream(&mut self, device: DeviceId, protocol: &StreamProtocol, stream: Stream) {
+        if *protocol == SYNC_PROTOCOL {
+            return self.on_sync_stream(device, stream);
+        }
+        let is_question = *protocol == NODE_PROTOCOL;
+        let budget = if is_question { &mut self.questions } else { &mut self.exchanges };
+        if budget.spend(device).is_err() {
+            return self.net.metrics().refused("overdrawn", &device.short());
+        }
+        match is_question {
+            true => drop(tokio::spawn(inspect::answer(self.device.clone(), device, stream))),
+            false => self.exchange_addresses(device, Some(stream)),
         }
     }
 
@@ -348,8 +348,6 @@ impl Hub {
             }
             HubCommand::Join { workspace, joining, hosts, refusals } => self.join(workspace, joining, hosts, refusals).await,
             HubCommand::AddPeer { device, address, answer } => {
-                self.by_hand.insert(device);
-                self.set_roll().await;
                 self.net.learn(device, vec![address], Source::Explicit, true).await;
                 self.net.dial(device).await;
                 answer.send(()).ok();
@@ -367,9 +365,10 @@ impl Hub {
     ) {
         let mut generation = self.device.watch_workspaces();
         self.follow_workspaces(&mut generation).await;
+        let by_hand = self.net.by_hand().await;
         let Some(known) = self.workspaces.get_mut(&id) else { return };
         // Whoever was set by hand may be a member as well.
-        known.hosts = hosts.keys().chain(&self.by_hand).copied().collect();
+        known.hosts = hosts.keys().chain(&by_hand).copied().collect();
         known.secret = Some(joining.secret);
         let whom = known.hosts.clone();
         known.inbox.send(Input::Join { joining, hosts: whom, refusals }).await;

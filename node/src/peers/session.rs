@@ -64,6 +64,8 @@ pub(super) struct Note {
     pub(super) status: SyncStatus,
     /// Whether this follows something that the peer said.
     pub(super) heard: bool,
+    /// Whether the peer has shown, in this session, the state that is here; not only that it holds the same operations.
+    pub(super) agreed: bool,
 }
 
 /// How a session ended.
@@ -243,7 +245,7 @@ impl SessionTask {
 
     /// Sends what is to be sent, tells what is to be told, sets the timers. Answers how the session ended, if it did.
     async fn take(&mut self, outcome: Outcome, heard: bool, listener: &impl Listener) -> Option<End> {
-        let Outcome { messages, events, status, useful, more, holds_back, told, timeout, error } = outcome;
+        let Outcome { messages, events, status, useful, more, holds_back, told, agreed, timeout, error } = outcome;
         for message in messages {
             self.pipes.outgoing.send(message).await;
         }
@@ -253,7 +255,7 @@ impl SessionTask {
         let changed = self.told != Some(status);
         if !events.is_empty() || changed || (heard && status.state == SyncState::Synced) {
             self.told = Some(status);
-            listener.note(Note { events, status, heard }).await;
+            listener.note(Note { events, status, heard, agreed }).await;
         }
         if let Some(error) = error {
             return Some(end_of(error));

@@ -1,9 +1,13 @@
 //! Whole devices in one process, over real sockets on loopback, multicast off.
 
+mod budgets;
+mod by_hand;
 mod clocks;
 mod company;
+mod falsified;
 mod foreign;
 mod gossip;
 mod hostile;
 mod joining;
 mod lines;
+mod recovery;

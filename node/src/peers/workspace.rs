@@ -2,7 +2,8 @@
 //!
 //! One task. It hears of connections, sessions, gossip and requests; asks the machines what to do; does it; and publishes how it stands.
 //! "Synced" is said only of a peer that confirmed the digest of what is held here at that moment (invariant I8): what is held is read anew
-//! before a confirmation is noted.
+//! before a confirmation is noted. Of one that was seen to show another state with the same operations it is not said before it has shown
+//! the state that is here (`WorkspaceSync::suspects`).
 
 mod attempts;
 mod facts;
@@ -24,8 +25,8 @@ use super::budget::SharedBudget;
 use super::carriers::Carriers;
 use super::gossip::Channel;
 use super::host::Host;
-use super::hub::Told;
 use super::session::{End, Listener, Note, SessionHandle};
+use super::told::Tellings;
 use super::traffic::Traffic;
 use super::{GossipUse, PeersOptions};
 use crate::engine::{Clock, Device, Joining, Position, Workspace};
@@ -140,7 +141,7 @@ pub(super) struct Setup {
     /// Who is connected already.
     pub(super) connected: BTreeSet<DeviceId>,
     /// Where changes of membership are told.
-    pub(super) hub: mpsc::UnboundedSender<Told>,
+    pub(super) hub: Tellings,
 }
 
 /// A join that is under way.
@@ -169,6 +170,8 @@ pub(super) struct WorkspaceSync {
     recovery: SyncRecovery,
     board: StatusBoard,
     sessions: BTreeMap<DeviceId, Live>,
+    /// Who held the same operations and showed another state, and has not shown ours since: that such a one holds the same is no success.
+    suspects: BTreeSet<DeviceId>,
     /// Streams that are being opened.
     opening: BTreeSet<DeviceId>,
     /// Until when a peer is to open the stream, before we do.
@@ -199,9 +202,10 @@ pub(super) fn start(setup: Setup) -> Inbox {
         gossip_slots: Arc::new(Semaphore::new(GOSSIP_AT_ONCE_MAX)),
         budgets: BTreeMap::new(),
         orchestrator: SyncOrchestrator::new(setup.seed, 0).every_ms(setup.options.interval_ms),
-        recovery: SyncRecovery::new(setup.seed.rotate_left(32), 0),
+        recovery: SyncRecovery::new(setup.seed.rotate_left(32), 0).paced(setup.options.pace),
         board: StatusBoard::new([0; 32], 0),
         sessions: BTreeMap::new(),
+        suspects: BTreeSet::new(),
         opening: BTreeSet::new(),
         expected: BTreeMap::new(),
         penalties: BTreeMap::new(),

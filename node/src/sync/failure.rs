@@ -67,8 +67,8 @@ impl std::fmt::Display for Named<'_> {
     }
 }
 
-/// Who has to do something about a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who has to do something about a failure. The mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
     /// Nobody: time may heal it.
     Patience,

@@ -10,7 +10,7 @@
 //!   target:  failed -> (wait 1, 2, 4, 8, 16 s) -> RetryWithBackoff | PartialSync | RebuildSyncState -> ... -> ManualIntervention
 //!   node:    set aside -> (wait) -> TryNode, twice -> ForceReconciliation, three times -> ManualIntervention
 //!   either:  success -> Cleared
-//!   target:  operations arrived -> the next failure is the first
+//!   target:  operations arrived -> the next failure is the first, unless the copies differ
 //! ```
 //!
 //! Differences from the document: it asks a person at once for whatever it does not know; here only where waiting cannot help. And
@@ -41,6 +41,21 @@ pub const RETRY_MS: u64 = 1_000;
 /// How long the first step on a node waits, in milliseconds; doubled and with jitter likewise. Longer, as a node needs somebody's next edit
 /// or choice rather than a moment.
 pub const NODE_RETRY_MS: u64 = 10_000;
+/// How long first steps wait. [`RETRY_MS`] and [`NODE_RETRY_MS`] unless somebody has reason to hurry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// On a target, in milliseconds.
+    pub retry_ms: u64,
+    /// On a node, in milliseconds.
+    pub node_retry_ms: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { retry_ms: RETRY_MS, node_retry_ms: NODE_RETRY_MS }
+    }
+}
+
 /// How long a step on a node may take, in milliseconds. After that it counts as failed.
 pub const NODE_STEP_MS_MAX: u64 = 60_000;
 /// Attempts on a node that only try it again. Later ones reconcile it by force.
@@ -128,8 +143,25 @@ struct Trouble {
     backoff: Backoff,
     /// When the next step is taken; `None` while one is under way, or a person is waited for.
     next: Option<(u64, Step)>,
+    /// The gravest failure since the first: what a person is told of. A line that broke beside it says less.
+    worst: SyncFailure,
     /// What a person was asked about.
     manual: Option<Intervention>,
+}
+
+impl Trouble {
+    /// One more failure.
+    fn count(&mut self, failure: &SyncFailure) {
+        self.attempts = self.attempts.saturating_add(1);
+        if self.attempts == 1 || failure.remedy() >= self.worst.remedy() {
+            self.worst = failure.clone();
+        }
+    }
+
+    /// Whether operations that arrive show that it gets on. Those of somebody whose copy differs come all the same.
+    const fn gets_on(&self) -> bool {
+        self.manual.is_none() && !matches!(self.worst, SyncFailure::DataCorruption { .. })
+    }
 }
 
 /// Mildest first.
@@ -148,6 +180,7 @@ enum Step {
 pub struct SyncRecovery {
     /// A seed for each backoff, so that no two go in step.
     seeds: Jitter,
+    retry_ms: u64,
     now: u64,
     targets: BTreeMap<Target, Trouble>,
     nodes: Nodes,
@@ -159,7 +192,15 @@ impl SyncRecovery {
     pub fn new(seed: u64, now: u64) -> Self {
         let mut seeds = Jitter::new(seed);
         let nodes = Nodes::new(seeds.bits());
-        Self { seeds, now, targets: BTreeMap::new(), nodes, actions: VecDeque::new() }
+        Self { seeds, retry_ms: RETRY_MS, now, targets: BTreeMap::new(), nodes, actions: VecDeque::new() }
+    }
+
+    /// With another pace than the usual one; at least a millisecond a step.
+    #[must_use]
+    pub fn paced(mut self, pace: Pace) -> Self {
+        self.retry_ms = pace.retry_ms.max(1);
+        self.nodes.set_retry_ms(pace.node_retry_ms.max(1));
+        self
     }
 
     /// Takes note of something.
@@ -224,21 +265,22 @@ impl SyncRecovery {
         if !self.targets.contains_key(&target) && self.targets.len() >= TARGETS_MAX {
             return;
         }
-        let fresh = || Trouble { attempts: 0, backoff: Backoff::new(self.seeds.bits()), next: None, manual: None };
+        let fresh = || Trouble { attempts: 0, backoff: Backoff::new(self.seeds.bits()), next: None, worst: failure.clone(), manual: None };
         let trouble = self.targets.entry(target).or_insert_with(fresh);
-        trouble.attempts = trouble.attempts.saturating_add(1);
+        trouble.count(&failure);
         if trouble.manual.is_some() {
             return;
         }
         if failure.remedy() == Remedy::Person || trouble.attempts > ATTEMPTS_MAX {
             trouble.next = None;
+            let failure = trouble.worst.clone();
             let intervention = Intervention { subject: Subject::Target { target }, attempts: trouble.attempts, failure };
             trouble.manual = Some(intervention.clone());
             self.actions.push_back(RecoveryAction::ManualIntervention(intervention));
             return;
         }
         let step = step_for(&failure, target, &mut self.nodes, self.now);
-        let delay = trouble.backoff.delay_ms(RETRY_MS).max(failure.retry_after_ms().unwrap_or(0));
+        let delay = trouble.backoff.delay_ms(self.retry_ms).max(failure.retry_after_ms().unwrap_or(0));
         trouble.backoff.raise();
         // Two failures of different sorts may come one after the other: the mild step would only find the worse one again.
         let step = trouble.next.map_or(step, |(_, planned)| step.max(planned));
@@ -247,7 +289,7 @@ impl SyncRecovery {
 
     /// A line that breaks again and again is not asked about while each piece of it brings something.
     fn received(&mut self, target: &Target) {
-        if let Some(trouble) = self.targets.get_mut(target).filter(|trouble| trouble.manual.is_none()) {
+        if let Some(trouble) = self.targets.get_mut(target).filter(|trouble| trouble.gets_on()) {
             trouble.attempts = 0;
             trouble.backoff.reset();
         }

@@ -181,6 +181,7 @@ impl Session {
         });
         self.greeting.summary_sent = true;
         self.told = Some(crate::log::frontier::digest(&frontier));
+        self.summarised = self.told;
     }
 
     pub(super) fn on_summary<S: Store>(
@@ -195,11 +196,11 @@ impl Session {
             self.events.push_back(SessionEvent::OwnLogBehind);
         }
         self.note_peer_digest(replica, frontier);
-        if self.synced == Some(frontier) {
-            if unfolded + replica.waiting_ops() + replica.held_ops() == 0 && replica.state_digest()[..8] != state {
-                self.events.push_back(SessionEvent::Diverged);
-            }
+        self.shown = Some((frontier, state, unfolded));
+        if replica.frontier_digest() == frontier {
+            self.compare_states(replica);
             self.note_equal(replica);
+            self.answer_equal(replica, frontier);
             return Ok(());
         }
         match self.role {
@@ -209,5 +210,32 @@ impl Session {
             Role::Initiator => {}
         }
         Ok(())
+    }
+
+    /// Holds the state that the peer showed last against ours. It showed it for what is held here: so both must be equal when no operation
+    /// waits on either side.
+    pub(super) fn compare_states<S: Store>(&mut self, replica: &mut Replica<S>) {
+        let Some((_, state, unfolded)) = self.shown else { return };
+        if unfolded.saturating_add(replica.waiting_ops() + replica.held_ops()) > 0 {
+            return;
+        }
+        self.agreed = replica.state_digest()[..8] == state;
+        if self.agreed {
+            return;
+        }
+        self.synced = None;
+        if !std::mem::replace(&mut self.diverged, true) {
+            self.events.push_back(SessionEvent::Diverged);
+        }
+    }
+
+    /// Whoever compares waits for a word, and an equal summary needs no other: our own, if the peer has not seen it for what is held now;
+    /// else that we are done.
+    fn answer_equal<S: Store>(&mut self, replica: &mut Replica<S>, frontier: [u8; 32]) {
+        if self.summarised == Some(frontier) {
+            self.done_sent = false;
+        } else {
+            self.send_summary(replica);
+        }
     }
 }

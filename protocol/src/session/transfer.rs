@@ -42,7 +42,7 @@ impl Session {
             return Ok(());
         }
         self.looked_at = replica.durable_ops();
-        self.recall_peer_digest(replica);
+        self.recall_peer(replica);
         if !self.holding {
             return self.forward(replica, |_| true);
         }
@@ -233,12 +233,16 @@ impl Session {
 
     /// Holds what the peer said last against what is held here by now: what it was ahead by may have come from somebody else, and it will
     /// not say the same again.
-    fn recall_peer_digest<S: Store>(&mut self, replica: &Replica<S>) {
-        self.compare_with_peer(replica.frontier_digest());
+    fn recall_peer<S: Store>(&mut self, replica: &mut Replica<S>) {
+        let held = replica.frontier_digest();
+        self.compare_with_peer(held);
+        if self.shown.is_some_and(|(frontier, ..)| frontier == held) {
+            self.compare_states(replica);
+        }
     }
 
     fn compare_with_peer(&mut self, held: [u8; 32]) {
-        if self.peer_digest == Some(held) && self.synced != Some(held) {
+        if self.peer_digest == Some(held) && self.synced != Some(held) && !self.diverged {
             self.synced = Some(held);
             self.events.push_back(SessionEvent::Synced { frontier: held });
         }

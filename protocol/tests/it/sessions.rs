@@ -1,8 +1,8 @@
-//! Sessions of three devices that hear the same from each other.
+//! Sessions that go on: what is heard from a third device, what a comparison in the quiet is answered, and who is not believed.
 
 use nodespace_protocol::membership::Role as MemberRole;
 use nodespace_protocol::replica::PendingBuffer;
-use nodespace_protocol::session::{Role, Session, SessionConfig, SessionEvent, SyncState};
+use nodespace_protocol::session::{Message, Role, Session, SessionConfig, SessionEvent, SyncState};
 
 use super::world::{Device, at, exchange, found, join, key, meet, write_node};
 
@@ -81,4 +81,45 @@ fn what_a_peer_said_first_confirms_what_comes_from_a_third_one_later() {
     b.commit().unwrap();
     at_b.frames(&mut b);
     assert_ne!(at_b.state(&b), SyncState::Synced);
+}
+
+#[test]
+fn a_comparison_in_the_quiet_is_answered() {
+    let mut a = found(1);
+    let mut b = join(&mut a, 2, MemberRole::Editor, at(1));
+    meet(&mut a, &mut b, at(3));
+    let (mut at_a, mut at_b) = (end(Role::Initiator, 2), end(Role::Responder, 1));
+    at_a.session.start(&mut a, at(10)).unwrap();
+    settle((&mut at_a, &mut a), (&mut at_b, &mut b));
+    at_a.session.compare(&mut a, at(30));
+    let asked = at_a.frames(&mut a);
+    assert_eq!(asked.len(), 1);
+    at_b.receive(&mut b, asked);
+    let answer = at_b.frames(&mut b);
+    assert_eq!(answer.len(), 1, "whoever compares waits for a word");
+    at_a.receive(&mut a, answer);
+    assert_eq!(at_a.state(&a), SyncState::Synced);
+    assert_eq!(at_a.frames(&mut a), Vec::<Vec<u8>>::new(), "and has nothing to say to it");
+}
+
+#[test]
+fn who_showed_another_state_is_not_synced_in_this_session_whatever_it_says_later() {
+    let mut a = found(1);
+    let mut b = join(&mut a, 2, MemberRole::Editor, at(1));
+    meet(&mut a, &mut b, at(3));
+    let (mut at_a, mut at_b) = (end(Role::Initiator, 2), end(Role::Responder, 1));
+    at_a.session.start(&mut a, at(10)).unwrap();
+    settle((&mut at_a, &mut a), (&mut at_b, &mut b));
+    assert!(at_a.session.has_agreed() && at_b.session.has_agreed());
+    at_a.events.clear();
+    let (frontier, mut state) = (a.frontier_digest(), [0; 8]);
+    state.copy_from_slice(&a.state_digest()[..8]);
+    state[0] ^= 1;
+    let summary = Message::Summary { frontier, state, unfolded: 0, yours: Vec::new() }.encode();
+    let done = Message::Done { frontier }.encode();
+    at_a.receive(&mut a, vec![summary.clone(), done, summary]);
+    at_a.frames(&mut a);
+    assert_eq!(at_a.events, [SessionEvent::Diverged], "told once");
+    assert_eq!(at_a.state(&a), SyncState::Behind);
+    assert!(!at_a.session.has_agreed());
 }

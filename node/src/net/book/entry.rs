@@ -200,8 +200,13 @@ impl Entry {
         self.phase == Phase::Dialling
     }
 
+    /// Whether one of its addresses was set by hand.
+    pub(super) fn is_by_hand(&self) -> bool {
+        self.known.iter().any(|known| known.source == Source::Explicit)
+    }
+
     pub(super) fn may_be_forgotten(&self) -> bool {
-        !matches!(self.phase, Phase::Connected(_) | Phase::Dialling) && self.known.iter().all(|known| known.source != Source::Explicit)
+        !matches!(self.phase, Phase::Connected(_) | Phase::Dialling) && !self.is_by_hand()
     }
 
     /// The addresses of the next dial, best first.

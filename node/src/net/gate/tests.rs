@@ -8,7 +8,9 @@ use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::ids::DeviceId;
 
 use super::*;
+use crate::net::NetOptions;
 use crate::net::admission::Roll;
+use crate::net::behaviour::Behaviour;
 use crate::net::identity::{keypair, peer_id};
 
 const MEMBER: u8 = 1;
@@ -60,17 +62,15 @@ fn fail(behaviour: &mut impl NetworkBehaviour, number: usize) {
     behaviour.on_swarm_event(FromSwarm::ListenFailure(failure));
 }
 
-/// As many as may be, from an address.
-fn crowd(gate: &mut Gate, from: &str) {
-    for number in 0..PENDING_OF_ONE_PLACE_MAX {
-        assert!(knock(gate, number, from), "{number}");
-    }
+/// As many as may be from an address, numbered from the first on. Answers how many.
+fn crowd(gate: &mut Gate, first: usize, from: &str) -> usize {
+    (first..).take_while(|number| knock(gate, *number, from)).count()
 }
 
 #[test]
 fn half_open_connections_from_one_place_keep_no_other_out() {
     let mut gate = gate(admission());
-    crowd(&mut gate, "/ip4/192.0.2.1/tcp/1000");
+    assert_eq!(crowd(&mut gate, 0, "/ip4/192.0.2.1/tcp/1000"), PENDING_OF_ONE_PLACE_MAX);
     assert!(!knock(&mut gate, 100, "/ip4/192.0.2.1/tcp/2000"));
     assert!(!knock(&mut gate, 101, "/ip4/192.0.2.1/udp/2000/quic-v1"));
     assert!(!knock(&mut gate, 102, "/ip6/::ffff:192.0.2.1/tcp/2000"), "the same place");
@@ -78,12 +78,30 @@ fn half_open_connections_from_one_place_keep_no_other_out() {
     assert!(knock(&mut gate, 104, "/ip6/2001:db8::1/tcp/1000"));
 }
 
+/// Somebody has many addresses, and takes from each all that can be had: who comes once still gets in.
+#[test]
+fn many_places_together_do_not_fill_the_door() {
+    for places in [3, 10, 30] {
+        let mut gate = gate(admission());
+        let mut number = 0;
+        for _ in 0..PENDING_MAX {
+            for place in 1..=places {
+                number += crowd(&mut gate, number, &format!("/ip4/192.0.2.{place}/tcp/1000")) + 1;
+            }
+        }
+        assert!(gate.pending.len() < PENDING_MAX, "{places} places hold {}", gate.pending.len());
+        assert!(knock(&mut gate, number, "/ip4/198.51.100.1/tcp/1000"), "{places} places keep another out");
+    }
+}
+
 #[test]
 fn all_addresses_of_one_ipv6_network_are_one_place() {
     let mut gate = gate(admission());
-    for number in 0..PENDING_OF_ONE_PLACE_MAX {
-        assert!(knock(&mut gate, number, &format!("/ip6/2001:db8:0:1::{number:x}/tcp/1000")));
+    let mut number = 0;
+    while knock(&mut gate, number, &format!("/ip6/2001:db8:0:1::{number:x}/tcp/1000")) {
+        number += 1;
     }
+    assert_eq!(number, PENDING_OF_ONE_PLACE_MAX);
     assert!(!knock(&mut gate, 100, "/ip6/2001:db8:0:1:ffff::1/tcp/1000"));
     assert!(knock(&mut gate, 101, "/ip6/2001:db8:0:2::1/tcp/1000"));
 }
@@ -92,7 +110,7 @@ fn all_addresses_of_one_ipv6_network_are_one_place() {
 fn a_place_is_free_again_when_a_connection_is_made_refused_or_given_up() {
     let mut gate = gate(Admission::default());
     let from = "/ip4/192.0.2.1/tcp/1000";
-    crowd(&mut gate, from);
+    crowd(&mut gate, 0, from);
     assert_eq!(establish(&mut gate, 0, STRANGER), Some(Refused::NoWorkspace));
     assert!(knock(&mut gate, 100, from));
     gate.admission.set_roll(Roll { members: [device(MEMBER)].into(), ..Roll::default() });
@@ -112,10 +130,10 @@ fn a_place_is_free_again_when_a_connection_is_made_refused_or_given_up() {
 fn what_comes_through_a_circuit_relay_is_not_counted() {
     let mut gate = gate(admission());
     let (relay, source) = (peer(7), peer(MEMBER));
-    for number in 0..2 * PENDING_OF_ONE_PLACE_MAX {
+    for number in 0..2 * PENDING_MAX {
         // As libp2p names it, and in full.
         assert!(knock(&mut gate, number, &format!("/p2p/{source}")));
-        assert!(knock(&mut gate, 100 + number, &format!("/ip4/192.0.2.1/tcp/1/p2p/{relay}/p2p-circuit/p2p/{source}")));
+        assert!(knock(&mut gate, 1_000 + number, &format!("/ip4/192.0.2.1/tcp/1/p2p/{relay}/p2p-circuit/p2p/{source}")));
     }
     assert!(gate.pending.is_empty());
 }
@@ -247,4 +265,55 @@ fn a_connection_that_was_judged_and_failed_is_forgotten() {
     assert!(recorder.handle_established_inbound_connection(id(1), peer(MEMBER), &nowhere, &nowhere).is_ok());
     fail(&mut recorder, 1);
     assert!(recorder.judged.is_empty() && recorder.shown.is_empty());
+}
+
+/// All that is spoken, of a device that takes so many connections.
+fn whole(admission: &Admission, connections_max: u32) -> Behaviour {
+    let options = NetOptions {
+        key: KeyPair::from_seed(&[9; 32]),
+        listen: Vec::new(),
+        announce: Vec::new(),
+        peers: Vec::new(),
+        carriers: Vec::new(),
+        mdns: false,
+        explicit_only: true,
+        connections_max,
+        book: None,
+        seed: 9,
+    };
+    let key = keypair(&options.key);
+    let (_, relay) = libp2p::relay::client::new(key.public().to_peer_id());
+    Behaviour::new(&key, relay, &options, (admission, &Arc::new(Clock::start()))).unwrap()
+}
+
+/// Makes a connection, as the swarm does. Answers whether it was taken.
+fn enter(behaviour: &mut Behaviour, number: usize, seed: u8) -> bool {
+    let nowhere = Multiaddr::empty();
+    let taken = behaviour.handle_established_inbound_connection(id(number), peer(seed), &nowhere, &nowhere).is_ok();
+    if taken {
+        let endpoint = point();
+        behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id: peer(seed),
+            connection_id: id(number),
+            endpoint: &endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        }));
+    }
+    taken
+}
+
+/// Behaviours are asked in turn until one denies. Gossipsub takes note of a connection when it is asked (rust-libp2p#4773), so whatever may
+/// deny is asked before it.
+#[test]
+fn gossip_never_hears_of_a_connection_that_is_refused() {
+    let admission = Admission::default();
+    let mut behaviour = whole(&admission, 1);
+    assert!(!enter(&mut behaviour, 1, STRANGER));
+    assert!(behaviour.gossip.judged.is_empty(), "refused by the gate");
+    admission.set_roll(Roll { members: [device(MEMBER), device(STRANGER)].into(), has_workspace: true, ..Roll::default() });
+    assert!(enter(&mut behaviour, 2, MEMBER));
+    assert!(!enter(&mut behaviour, 3, STRANGER));
+    assert!(behaviour.gossip.judged.is_empty(), "refused by the bound on connections");
+    assert_eq!(behaviour.gossip.shown.keys().copied().collect::<Vec<_>>(), [peer(MEMBER)]);
 }

@@ -89,19 +89,34 @@ fn a_connection_that_answers_no_ping_is_closed_once() {
     let mut links = Links::new(LOW);
     links.opened(1_u64, link(HIGH, true), 0);
     for _ in 1..PING_FAILURES_MAX {
-        links.ping_failed(1_u64);
+        links.ping_failed(1_u64, 0);
     }
     links.pinged(1_u64, 7);
     assert_eq!(links.measures(1_u64), Some((0, Some(7))));
     for _ in 1..PING_FAILURES_MAX {
-        links.ping_failed(1_u64);
+        links.ping_failed(1_u64, 0);
     }
     assert_eq!(closings(&mut links), []);
-    links.ping_failed(1_u64);
-    links.ping_failed(1_u64);
+    links.ping_failed(1_u64, 0);
+    links.ping_failed(1_u64, 0);
     assert_eq!(closings(&mut links), [(1_u64, Closing::Unresponsive)]);
     assert_eq!(links.best(&HIGH), None, "what is being closed is not used");
     assert_eq!(links.closed(1_u64), Some((HIGH, true)));
+}
+
+#[test]
+fn a_connection_that_does_not_close_in_time_counts_as_gone() {
+    let mut links = Links::new(LOW);
+    for id in [1_u64, 2_u64] {
+        links.opened(id, Link { guest: true, ..link(HIGH, false) }, 0);
+    }
+    assert_eq!(closings(&mut links), [(1_u64, Closing::Superseded), (2_u64, Closing::Superseded)]);
+    assert_eq!(links.next_timeout(), Some(CLOSE_MS_MAX));
+    assert_eq!(links.overdue(CLOSE_MS_MAX - 1), None);
+    assert_eq!(links.closed(1_u64), Some((HIGH, false)), "this one did");
+    assert_eq!(links.overdue(CLOSE_MS_MAX), Some(2_u64));
+    assert_eq!(links.closed(2_u64), Some((HIGH, true)));
+    assert_eq!((links.overdue(CLOSE_MS_MAX), links.next_timeout()), (None, None));
 }
 
 #[test]
@@ -126,7 +141,7 @@ fn a_circuit_relay_may_connect_back() {
 #[test]
 fn connections_that_are_not_known_change_nothing() {
     let mut links = Links::new(LOW);
-    links.ping_failed(9_u64);
+    links.ping_failed(9_u64, 0);
     links.pinged(9_u64, 1);
     assert_eq!(links.closed(9_u64), None);
     assert!(links.is_empty());

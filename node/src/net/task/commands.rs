@@ -8,7 +8,7 @@ use nodespace_protocol::ids::DeviceId;
 
 use super::super::address::{Source, is_loopback, is_relayed, split_peer};
 use super::super::admission::{Roll, Standing};
-use super::super::handle::{Command, GossipMessage, NetEvent, NetSnapshot, PeerSnapshot, Verdict};
+use super::super::handle::{Command, GossipMessage, NetSnapshot, PeerSnapshot, Verdict};
 use super::super::identity::{device_of, peer_id};
 use super::{FAREWELL_MS, NetTask, PROMOTION_MS};
 
@@ -25,7 +25,12 @@ impl NetTask<'_> {
                 }
             }
             Command::Forget { device, address, answer } => {
-                answer.send(self.lasting.book.forget(&device, &address)).ok();
+                let was_there = self.lasting.book.forget(&device, &address);
+                self.apply_roll();
+                answer.send(was_there).ok();
+            }
+            Command::ByHand(answer) => {
+                answer.send(self.by_hand().collect()).ok();
             }
             Command::Disconnect { device, reason, turn_away } => {
                 if turn_away {
@@ -60,19 +65,47 @@ impl NetTask<'_> {
     }
 
     fn set_roll(&mut self, roll: Roll) {
+        self.lasting.roll = roll;
+        self.apply_roll();
+    }
+
+    /// Other devices of which an address was set by hand, in the configuration or since.
+    fn by_hand(&self) -> impl Iterator<Item = DeviceId> {
+        let own = device_of(self.swarm.local_peer_id());
+        self.lasting.book.by_hand().filter(move |device| Some(*device) != own)
+    }
+
+    /// Puts in place who belongs. Who was set by hand does as well once there is something to talk about; before, this device would only be
+    /// a stranger there. It is shown to people all the same.
+    fn apply_roll(&mut self) {
         let now = self.now();
+        let mut roll = self.lasting.roll.clone();
+        if roll.has_workspace || !roll.hosts.is_empty() {
+            roll.hosts.extend(self.by_hand());
+        }
         let wanted: BTreeSet<DeviceId> = roll.members.union(&roll.hosts).copied().collect();
         for device in self.lasting.admission.set_roll(roll) {
             self.links.vouched(&device);
-            self.farewells.entry(device).or_insert((now + PROMOTION_MS, "promoted"));
         }
         self.lasting.book.set_wanted(wanted, now);
         for device in self.links.devices() {
-            let is_guest = self.links.best(&device).and_then(|id| self.links.link(id)).is_some_and(|link| link.guest);
-            let standing = self.lasting.admission.judge(&device, now);
-            if !is_guest && !matches!(standing, Ok(Standing::Member | Standing::Host | Standing::Carrier)) {
-                self.farewells.entry(device).or_insert((now + FAREWELL_MS, "not_a_member"));
+            if let Some(farewell) = self.farewell(&device, now) {
+                self.farewells.entry(device).or_insert(farewell);
             }
+        }
+    }
+
+    /// When and why somebody who is connected is to go, if so.
+    fn farewell(&self, device: &DeviceId, now: u64) -> Option<(u64, &'static str)> {
+        let best = self.links.best(device)?;
+        match self.lasting.admission.judge(device, now) {
+            // Gossip runs over connections that were made with members alone: one that was made with a guest or a host is made anew.
+            Ok(Standing::Member) => {
+                let gossips = self.swarm.behaviour().gossip.is_shown(&peer_id(device)?, best);
+                (!gossips).then_some((now + PROMOTION_MS, "promoted"))
+            }
+            Ok(Standing::Host | Standing::Carrier) => None,
+            Ok(Standing::Guest) | Err(_) => (!self.links.link(best)?.guest).then_some((now + FAREWELL_MS, "not_a_member")),
         }
     }
 
@@ -101,8 +134,12 @@ impl NetTask<'_> {
             return;
         }
         let now = self.now();
-        if self.lasting.book.learn(device, &address, source, near, now) && source == Source::Identify {
-            self.tell(NetEvent::Learned(device));
+        let is_new = self.lasting.book.learn(device, &address, source, near, now);
+        match source {
+            Source::Identify if is_new => self.lasting.outbox.learned(),
+            // One that was known from elsewhere may be set by hand only now.
+            Source::Explicit => self.apply_roll(),
+            _ => {}
         }
     }
 
@@ -141,7 +178,7 @@ impl NetTask<'_> {
         self.lasting.metrics.gossip_sent.get_or_create(&[("result", result)]).inc();
     }
 
-    fn judge(&mut self, message: &GossipMessage, verdict: Verdict) {
+    pub(super) fn judge(&mut self, message: &GossipMessage, verdict: Verdict) {
         let acceptance = match verdict {
             Verdict::Accept => MessageAcceptance::Accept,
             Verdict::Ignore => MessageAcceptance::Ignore,
@@ -157,7 +194,8 @@ impl NetTask<'_> {
     }
 
     fn snapshot(&self) -> NetSnapshot {
-        let devices: BTreeSet<DeviceId> = self.links.devices().into_iter().chain(self.lasting.book.wanted().iter().copied()).collect();
+        let wanted = self.lasting.book.wanted().iter().copied();
+        let devices: BTreeSet<DeviceId> = self.links.devices().into_iter().chain(wanted).chain(self.by_hand()).collect();
         let own = device_of(self.swarm.local_peer_id());
         NetSnapshot {
             peer_id: self.swarm.local_peer_id().to_string(),

@@ -2,13 +2,13 @@
 
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, autonat, gossipsub, identify, mdns, ping, relay};
+use libp2p::{Multiaddr, PeerId, autonat, dcutr, gossipsub, identify, mdns, ping, relay};
 use nodespace_protocol::ids::DeviceId;
 
 use super::super::address::{Source, is_loopback, is_relayed};
 use super::super::admission::{Refused, Standing};
 use super::super::behaviour::BehaviourEvent;
-use super::super::handle::{GossipMessage, NetEvent, Verdict};
+use super::super::handle::{GossipMessage, Verdict};
 use super::super::identity::device_of;
 use super::super::links::Link;
 use super::{NetTask, REPAIR_MS};
@@ -48,7 +48,7 @@ impl NetTask<'_> {
                     tracing::info!(%address, ?reason, "not reachable through this circuit relay now; it is asked again");
                     self.carrier_lost(address);
                 }
-                self.tell(NetEvent::Reachable(self.reachable()));
+                self.tell_reachable();
             }
             SwarmEvent::ListenerError { error, .. } => tracing::debug!(%error, "a listener has trouble"),
             SwarmEvent::ExternalAddrConfirmed { address } => {
@@ -57,9 +57,9 @@ impl NetTask<'_> {
                 if !is_relayed(&address) {
                     self.public = Some(true);
                 }
-                self.tell(NetEvent::Reachable(self.reachable()));
+                self.tell_reachable();
             }
-            SwarmEvent::ExternalAddrExpired { .. } => self.tell(NetEvent::Reachable(self.reachable())),
+            SwarmEvent::ExternalAddrExpired { .. } => self.tell_reachable(),
             _ => {}
         }
     }
@@ -67,8 +67,8 @@ impl NetTask<'_> {
     fn on_addresses_changed(&mut self) {
         let now = self.now();
         self.lasting.book.network_changed(now);
-        self.tell(NetEvent::Reachable(self.reachable()));
-        self.tell(NetEvent::Changed);
+        self.tell_reachable();
+        self.lasting.outbox.changed();
     }
 
     fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
@@ -100,13 +100,12 @@ impl NetTask<'_> {
         if is_first {
             // One that comes beside another keeps nobody here who is to go.
             self.farewells.remove(&device);
-            self.tell(NetEvent::Connected { device, standing });
+            self.lasting.outbox.connected(device, standing);
         }
     }
 
     pub(super) fn on_closed(&mut self, id: ConnectionId, cause: &str) {
         let now = self.now();
-        self.leaving.remove(&id);
         let Some((device, none_left)) = self.links.closed(id) else { return };
         self.count_connections();
         tracing::debug!(device = %device.short(), cause, none_left, "a connection is gone");
@@ -115,7 +114,7 @@ impl NetTask<'_> {
             self.vouched.remove(&device);
             self.farewells.remove(&device);
             self.lasting.book.disconnected(&device, now);
-            self.tell(NetEvent::Disconnected(device));
+            self.lasting.outbox.disconnected(device);
         }
     }
 
@@ -163,7 +162,7 @@ impl NetTask<'_> {
                 tracing::debug!(address = %tested_addr, "not reachable from outside at this address");
                 self.public = Some(false);
             }
-            BehaviourEvent::Dcutr(event) => tracing::debug!(peer = %event.remote_peer_id, outcome = ?event.result.is_ok(), "hole punching"),
+            BehaviourEvent::Dcutr(event) => self.on_hole_punched(&event),
             BehaviourEvent::Relay(event) => {
                 tracing::debug!(?event, "circuit relay");
                 if let relay::client::Event::ReservationReqAccepted { relay_peer_id, .. } = event {
@@ -174,6 +173,14 @@ impl NetTask<'_> {
         }
     }
 
+    /// An attempt to get from a relayed connection to a direct one is over. The relayed one carries on meanwhile, and afterwards if need
+    /// be.
+    fn on_hole_punched(&self, event: &dcutr::Event) {
+        let result = if event.result.is_ok() { "direct" } else { "failed" };
+        tracing::debug!(peer = %event.remote_peer_id, result, "hole punching");
+        self.lasting.metrics.hole_punches.get_or_create(&[("result", result)]).inc();
+    }
+
     fn on_ping(&mut self, event: &ping::Event) {
         match &event.result {
             Ok(rtt) => {
@@ -182,7 +189,7 @@ impl NetTask<'_> {
             }
             // libp2p's ping closes nothing by itself.
             Err(ping::Failure::Unsupported) => {}
-            Err(_) => self.links.ping_failed(event.connection),
+            Err(_) => self.links.ping_failed(event.connection, self.now()),
         }
     }
 
@@ -202,19 +209,10 @@ impl NetTask<'_> {
         let Some(device) = device_of(&from) else { return };
         self.repair(&from, device, &message.topic);
         let message = GossipMessage { topic: message.topic.into_string(), from: device, data: message.data, id };
-        if let Err(lost) = self.lasting.inbox.try_send(NetEvent::Gossip(message)) {
-            self.lasting.metrics.dropped.get_or_create(&[("kind", "gossip")]).inc();
-            if let NetEvent::Gossip(message) = lost.into_inner() {
-                self.judge_lost(&message);
-            }
+        if let Some(lost) = self.lasting.outbox.gossip(message) {
+            self.count_dropped("gossip");
+            self.judge(&lost, Verdict::Ignore);
         }
-    }
-
-    fn judge_lost(&mut self, message: &GossipMessage) {
-        self.on_command(super::super::handle::Command::Judge {
-            message: Box::new(GossipMessage { topic: String::new(), from: message.from, data: Vec::new(), id: message.id.clone() }),
-            verdict: Verdict::Ignore,
-        });
     }
 
     /// A peer that sends on a topic it is not known to have subscribed to will get nothing from us: its word was lost. Connecting anew has

@@ -41,6 +41,8 @@ pub(super) struct Outcome {
     pub(super) holds_back: bool,
     /// The peer was told what is held here.
     pub(super) told: bool,
+    /// The peer has shown the state that is here.
+    pub(super) agreed: bool,
     pub(super) timeout: Option<Timestamp>,
     /// It is over. What is to be sent may still be sent.
     pub(super) error: Option<SessionError>,
@@ -81,6 +83,7 @@ pub(super) fn run<S: Store>(
         status: session.status(replica),
         holds_back: session.holds_back(),
         told,
+        agreed: session.has_agreed(),
         timeout: session.next_timeout(),
         error,
     }

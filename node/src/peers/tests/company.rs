@@ -1,6 +1,7 @@
 //! Devices, and how a test waits: for what it expects to be told, never for a while.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::model::{Joined, ServiceError};
 use crate::net::{Multiaddr, NetOptions};
 use crate::peers::{GossipUse, Peers, PeersOptions};
 use crate::sync::DeviceStatus;
+use crate::sync::recovery::Pace;
 use crate::sync::status::TargetState;
 
 /// How long anything may take before a test fails. Far more than it needs.
@@ -27,29 +29,40 @@ pub(super) struct Somebody {
     pub(super) peers: Arc<Peers>,
     home: TempDir,
     gossip: GossipUse,
+    pace: Pace,
 }
 
 impl Somebody {
     /// With a workspace of its own.
     pub(super) async fn new(name: &str) -> Self {
+        Self::new_at(name, Pace::default()).await
+    }
+
+    /// As [`Self::new`], and recovery goes at a pace.
+    async fn new_at(name: &str, pace: Pace) -> Self {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("home");
         Device::create(&CreateOptions { home: path, workspace_name: name.to_owned(), policy: Policy::default() }).unwrap();
-        Self::open(home, GossipUse::WhenUseful, Vec::new()).await
+        Self::open_by(home, GossipUse::WhenUseful, Vec::new(), Clock::default(), pace).await
     }
 
     /// Without any.
     pub(super) async fn empty() -> Self {
+        Self::empty_at(Pace::default()).await
+    }
+
+    /// As [`Self::empty`], and recovery goes at a pace.
+    async fn empty_at(pace: Pace) -> Self {
         let home = tempfile::tempdir().unwrap();
         Device::create_empty(&home.path().join("home")).unwrap();
-        Self::open(home, GossipUse::WhenUseful, Vec::new()).await
+        Self::open_by(home, GossipUse::WhenUseful, Vec::new(), Clock::default(), pace).await
     }
 
     pub(super) async fn open(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>) -> Self {
-        Self::open_by(home, gossip, peers, Clock::default()).await
+        Self::open_by(home, gossip, peers, Clock::default(), Pace::default()).await
     }
 
-    async fn open_by(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>, clock: Clock) -> Self {
+    async fn open_by(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>, clock: Clock, pace: Pace) -> Self {
         // `RUST_LOG=nodespace_node=debug` shows what a failing test did; the first one that asks gets it.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
@@ -67,20 +80,18 @@ impl Somebody {
             book: Some(home.path().join("peers.json")),
             seed: 7,
         };
-        let options = PeersOptions { interval_ms: 30_000, gossip, relays: Vec::new() };
+        let options = PeersOptions { interval_ms: 30_000, gossip, relays: Vec::new(), pace };
         let peers = Peers::start(&device, net, options).unwrap();
         device.attach_network(Arc::clone(&peers) as Arc<dyn crate::engine::Network>);
-        let somebody = Self { device, peers, home, gossip };
+        let somebody = Self { device, peers, home, gossip, pace };
         somebody.listening().await;
         somebody
     }
 
     /// Stops, and starts again by another clock.
     pub(super) async fn restart_by(self, clock: Clock) -> Self {
-        let Self { device, home, gossip, .. } = self;
-        device.close().await.unwrap();
-        drop(device);
-        Self::open_by(home, gossip, Vec::new(), clock).await
+        let Offline { home, gossip, pace } = self.stop().await;
+        Self::open_by(home, gossip, Vec::new(), clock, pace).await
     }
 
     /// Stops, and starts again with the same identity.
@@ -91,17 +102,22 @@ impl Somebody {
         Self::open(home, gossip, Vec::new()).await
     }
 
-    /// Stops; writes something without a network.
-    pub(super) async fn restart_offline(self) -> Offline {
-        let Self { device, home, gossip, .. } = self;
+    /// Stops.
+    pub(super) async fn stop(self) -> Offline {
+        let Self { device, home, gossip, pace, .. } = self;
         device.close().await.unwrap();
         drop(device);
-        let options = OpenOptions { projection: false, ..OpenOptions::new(home.path().join("home")) };
-        let device = Device::open(options).await.unwrap();
+        Offline { home, gossip, pace }
+    }
+
+    /// Stops; writes something without a network.
+    pub(super) async fn restart_offline(self) -> Offline {
+        let offline = self.stop().await;
+        let device = offline.open().await;
         let new = NewNode::text(NodeId::parse("offline").unwrap(), None, "written offline");
         device.workspace(None).unwrap().write(None, move |replica, now| Ok(replica.create(now, new)?)).await.unwrap();
         device.close().await.unwrap();
-        Offline { home, gossip }
+        offline
     }
 
     /// A ticket by the founder, with this device's address: whoever uses it comes here.
@@ -206,6 +222,25 @@ impl Somebody {
         self.workspace().write(None, |replica, _| Ok(replica.state_digest())).await.unwrap()
     }
 
+    /// What a metric shows; 0 while nothing was counted.
+    pub(super) fn metric(&self, series: &str) -> u64 {
+        let text = self.device.metrics().text(&[]);
+        let shown = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        shown.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a metric shows what it should: looks again whenever sync stands otherwise, and now and then.
+    pub(super) async fn counts(&self, series: &str, is_it: impl Fn(u64) -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let mut status = self.workspace().watch_sync_status();
+        while !is_it(self.metric(series)) {
+            let told = || format!("{series} is {} in vain: {:#?}", self.metric(series), *self.workspace().watch_sync_status().borrow());
+            assert!(tokio::time::Instant::now() < deadline, "{}", told());
+            // Not every step changes how sync stands.
+            tokio::time::timeout(Duration::from_millis(20), status.changed()).await.ok();
+        }
+    }
+
     /// Waits until the network has refused somebody for this reason.
     pub(super) async fn refused(&self, reason: &str) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -225,11 +260,26 @@ impl Somebody {
 pub(super) struct Offline {
     home: TempDir,
     gossip: GossipUse,
+    pace: Pace,
 }
 
 impl Offline {
+    /// Opened without a network; to be closed again by whoever did.
+    pub(super) async fn open(&self) -> Device {
+        let options = OpenOptions { projection: false, ..OpenOptions::new(self.home.path().join("home")) };
+        Device::open(options).await.unwrap()
+    }
+
+    /// Where its workspace is kept.
+    pub(super) async fn workspace_folder(&self) -> PathBuf {
+        let device = self.open().await;
+        let folder = device.workspace(None).unwrap().folder().to_owned();
+        device.close().await.unwrap();
+        folder
+    }
+
     pub(super) async fn come_back(self) -> Somebody {
-        Somebody::open(self.home, self.gossip, Vec::new()).await
+        Somebody::open_by(self.home, self.gossip, Vec::new(), Clock::default(), self.pace).await
     }
 }
 
@@ -251,11 +301,16 @@ pub(super) async fn until(workspace: &Workspace, what: &str, is_it: impl Fn(&Dev
 
 /// A founder and those who joined.
 pub(super) async fn company(joiners: usize) -> Vec<Somebody> {
-    let founder = Somebody::new("Notes").await;
+    company_at(joiners, Pace::default()).await
+}
+
+/// As [`company`], and recovery goes at a pace: who waits for a person to be asked need not wait for half a minute.
+pub(super) async fn company_at(joiners: usize, pace: Pace) -> Vec<Somebody> {
+    let founder = Somebody::new_at("Notes", pace).await;
     let ticket = founder.invite(u32::try_from(joiners.max(1)).unwrap()).await;
     let mut all = vec![founder];
     for _ in 0..joiners {
-        let somebody = Somebody::empty().await;
+        let somebody = Somebody::empty_at(pace).await;
         somebody.join(&ticket).await.unwrap();
         all.push(somebody);
     }

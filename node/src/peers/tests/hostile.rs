@@ -47,15 +47,20 @@ impl Stranger {
 
     /// A stream to the victim.
     async fn stream(&mut self, victim: &Somebody) -> Stream {
-        let connected = async {
+        self.sees(|event| matches!(event, NetEvent::Connected { .. })).await;
+        self.net.open(victim.id(), SYNC_PROTOCOL).await.unwrap()
+    }
+
+    /// Waits for an event.
+    async fn sees(&mut self, wanted: impl Fn(&NetEvent) -> bool) {
+        let seen = async {
             while let Some(event) = self.events.next().await {
-                if matches!(event, NetEvent::Connected { .. }) {
+                if wanted(&event) {
                     return;
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), connected).await.unwrap();
-        self.net.open(victim.id(), SYNC_PROTOCOL).await.unwrap()
+        tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap();
     }
 }
 
@@ -96,7 +101,8 @@ async fn who_was_turned_away_is_not_let_in_again_at_once() {
     let mut stranger = Stranger::at(&all[0], 31).await;
     let mut stream = stranger.stream(&all[0]).await;
     write_frame(&mut stream, b"nonsense").await.unwrap();
-    // It dials again by itself: its address book says that the victim is wanted.
+    stranger.sees(|event| matches!(event, NetEvent::Disconnected(_))).await;
+    stranger.net.dial(all[0].id()).await;
     all[0].refused("turned_away").await;
     undisturbed(&all, "b").await;
 }
@@ -207,7 +213,7 @@ async fn untold(all: &mut Vec<Somebody>, id: &str, text: &str) -> Segment {
     segment
 }
 
-fn last_written(replica: &DeviceReplica) -> Segment {
+pub(super) fn last_written(replica: &DeviceReplica) -> Segment {
     let log = replica.own_log().unwrap();
     let through = replica.logs().get(&log).unwrap().last_seq();
     let range = LogRange { log, branch: 0, after: through - 1, through };

@@ -18,8 +18,17 @@ impl WorkspaceSync {
         self.orchestrator.handle(input, now);
     }
 
-    /// Does what the machines ask for.
+    /// Does what the machines ask for, and what they ask for because of that: a retry is begun now, not when something else happens.
     pub(super) fn act(&mut self) {
+        loop {
+            self.act_on_orchestrator();
+            self.act_on_queue();
+            let Some(action) = self.recovery.poll_output() else { return };
+            self.recover(action);
+        }
+    }
+
+    fn act_on_orchestrator(&mut self) {
         while let Some(output) = self.orchestrator.poll_output() {
             match output {
                 OrchestratorOutput::Start { target: Target::Peer { device }, attempt, triggers } => {
@@ -29,10 +38,6 @@ impl WorkspaceSync {
                 OrchestratorOutput::Abort { target, attempt, failure } => self.abort(target, attempt, failure),
                 OrchestratorOutput::Skipped { reason, .. } => self.setup.monitor.record_skip(reason),
             }
-        }
-        self.act_on_queue();
-        while let Some(action) = self.recovery.poll_output() {
-            self.recover(action);
         }
     }
 
@@ -57,6 +62,9 @@ impl WorkspaceSync {
     pub(super) async fn on_note(&mut self, device: DeviceId, serial: u64, note: Note) -> Result<(), ServiceError> {
         let target = Target::peer(device);
         let Some(live) = self.sessions.get_mut(&device).filter(|live| live.serial == serial) else { return Ok(()) };
+        let diverged = note.events.contains(&SessionEvent::Diverged);
+        live.diverged |= diverged;
+        let distrusted = live.diverged;
         live.status = Some(note.status);
         let newly_admitted = !live.admitted && !matches!(note.status.state, SyncState::Greeting | SyncState::Ended);
         live.admitted |= newly_admitted;
@@ -74,19 +82,25 @@ impl WorkspaceSync {
                 self.tell_board(StatusInput::Reachable(target));
             }
         }
-        let diverged = note.events.contains(&SessionEvent::Diverged);
         let mut confirmed = None;
         for event in note.events {
             confirmed = self.on_event(device, event).await.or(confirmed);
+        }
+        if diverged {
+            // They hold the same and show something else: that is no success, whatever the digest of the operations says.
+            self.suspects.insert(device);
+            self.fail(target, SyncFailure::DataCorruption { node: None });
+        }
+        if distrusted {
+            // It passes operations on; how it stands is said by the failure, until another session finds out.
+            return Ok(());
         }
         if confirmed.is_some() || note.status.state == SyncState::Synced {
             self.refresh().await?;
         }
         let now_ms = self.now();
         self.tell_board(StatusInput::Session { target, status: note.status, now_ms });
-        if diverged {
-            // They hold the same and show something else: that is no success, whatever the digest of the operations says.
-            self.fail(target, SyncFailure::DataCorruption { node: None });
+        if self.is_doubtful(device, note.agreed, confirmed.is_some()) {
             return Ok(());
         }
         if let Some(digest) = confirmed {
@@ -98,6 +112,22 @@ impl WorkspaceSync {
             self.on_synced(device).await?;
         }
         Ok(())
+    }
+
+    /// Whether it must be doubted that a peer is synced, though it holds what is held here: it showed another state before, and not ours
+    /// since. With each confirmation (`confirmed`) it is asked to show it.
+    fn is_doubtful(&mut self, device: DeviceId, agreed: bool, confirmed: bool) -> bool {
+        if agreed {
+            self.suspects.remove(&device);
+        }
+        let doubtful = self.suspects.contains(&device);
+        if doubtful
+            && confirmed
+            && let Some(live) = self.sessions.get(&device)
+        {
+            live.handle.order(Order::Compare);
+        }
+        doubtful
     }
 
     /// Answers the digest that the peer confirmed, if it did.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nodespace_protocol::ids::{DeviceId, NodeId, OpHash};
 
 use super::super::gossip::Channel;
-use super::super::hub::Told;
+use super::super::told::Told;
 use super::WorkspaceSync;
 use crate::engine::DeviceReplica;
 use crate::model::ServiceError;
@@ -88,14 +88,14 @@ impl WorkspaceSync {
         }
         for device in before.difference(&members) {
             let target = Target::peer(*device);
+            self.suspects.remove(device);
             self.orchestrate(OrchestratorInput::Forget(target));
             self.recovery.handle(RecoveryInput::Forget(target), self.now());
             self.tell_board(StatusInput::Forget(target));
         }
         let topic = self.channel.as_ref().map(|channel| channel.topic().to_owned());
         let told = Told { workspace: self.id(), members, topic };
-        // The hub outlives every workspace.
-        self.setup.hub.send(told).ok();
+        self.setup.hub.tell(told);
     }
 
     /// Nodes whose operations wait for others, though a peer confirmed that it holds the same.

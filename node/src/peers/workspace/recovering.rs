@@ -38,7 +38,8 @@ impl WorkspaceSync {
         }
     }
 
-    /// Forgets what is remembered of a target: the session with it, and with that all it is known to hold. The next one begins from nothing.
+    /// Forgets what is remembered of a target: the session with it, and with that all it is known to hold. The next one begins from
+    /// nothing, as soon as this one has ended (see `follow_up`).
     fn rebuild(&mut self, target: Target) {
         match target {
             Target::Peer { device } => {
@@ -56,13 +57,7 @@ impl WorkspaceSync {
     fn try_node(&self, node: NodeId) {
         let (workspace, inbox) = (self.setup.workspace.clone(), self.inbox.clone());
         tokio::spawn(async move {
-            let asked = node.clone();
-            let settled = workspace.read(move |replica| inspect::is_settled(replica, &asked)).await;
-            let outcome = match settled {
-                Ok(Ok(true)) => Ok(()),
-                Ok(Ok(false)) => Err(SyncFailure::ConflictResolutionFailed { nodes: BTreeSet::from([node.clone()]) }),
-                Ok(Err(_)) | Err(_) => Err(SyncFailure::StoreFailed),
-            };
+            let outcome = inspect::settled(&workspace, &node).await;
             inbox.send(Input::Node { node, outcome }).await;
         });
     }

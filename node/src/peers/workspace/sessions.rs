@@ -35,6 +35,8 @@ pub(super) struct Live {
     pub(super) baseline: (u64, u64, u64, u64),
     /// The peer has shown that it belongs.
     pub(super) admitted: bool,
+    /// Both held the same operations and showed another state. Such a session finds out nothing more: an attempt wants another one.
+    pub(super) diverged: bool,
 }
 
 impl WorkspaceSync {
@@ -76,8 +78,11 @@ impl WorkspaceSync {
         self.attempts.insert(attempt, (Target::peer(device), now));
         if let Some(live) = self.sessions.get_mut(&device) {
             live.begin(attempt);
-            // A session that has just begun compares by itself.
-            if live.admitted || !triggers.contains(&Trigger::Connect) {
+            if live.diverged {
+                // When it has ended the next one is opened for the attempt.
+                live.handle.order(Order::Close);
+            } else if live.admitted || !triggers.contains(&Trigger::Connect) {
+                // A session that has just begun compares by itself.
                 live.handle.order(Order::Compare);
             }
             return;
@@ -174,7 +179,7 @@ impl WorkspaceSync {
             None => self.setup.traffic.of(device).both(),
         };
         let baseline = (0, 0, sent_bytes, received_bytes);
-        let mut live = Live { serial: self.serial, handle, role, status: None, attempt: None, baseline, admitted: false };
+        let mut live = Live { serial: self.serial, handle, role, status: None, attempt: None, baseline, admitted: false, diverged: false };
         let waiting = self.attempts.iter().find(|(_, (target, _))| *target == Target::peer(device)).map(|(attempt, _)| *attempt);
         if let Some(attempt) = waiting {
             live.begin(attempt);
@@ -194,7 +199,7 @@ impl WorkspaceSync {
 
     pub(super) fn on_ended(&mut self, device: DeviceId, serial: u64, end: End) {
         let Some(live) = self.sessions.get(&device).filter(|live| live.serial == serial) else { return };
-        let (admitted, reason, (_, _, sent_bytes, received_bytes)) = (live.admitted, end.name(), live.baseline);
+        let (admitted, diverged, reason, (_, _, sent_bytes, received_bytes)) = (live.admitted, live.diverged, end.name(), live.baseline);
         self.sessions.remove(&device);
         let (sent, received) = self.setup.traffic.of(device).both();
         self.setup.monitor.record_traffic(sent.saturating_sub(sent_bytes), received.saturating_sub(received_bytes));
@@ -224,12 +229,28 @@ impl WorkspaceSync {
             // One who does not listen has gone.
             join.refusals.try_send((Host::Device(device), refusal(*code, words))).ok();
         }
-        if let Some(failure) = failure_of(&end) {
-            self.fail(target, failure);
-        }
-        // While the connection stands the session is begun anew, not at once and ever more slowly.
-        self.orchestrate(OrchestratorInput::GapSeen(target));
+        self.follow_up(device, &end, diverged);
         self.tell_board(StatusInput::SessionEnded(target));
+    }
+
+    /// What comes after a session that is over.
+    fn follow_up(&mut self, device: DeviceId, end: &End, diverged: bool) {
+        let target = Target::peer(device);
+        let connected = self.setup.connected.contains(&device);
+        let awaited = self.attempts.values().any(|(other, _)| *other == target);
+        match end {
+            // It was closed here, for an attempt: the peer knows of no reason to open another.
+            End::Closed if connected && awaited => self.open(device),
+            // It was closed there, as the two differ and are to be compared anew: whoever closed it opens the next.
+            End::Bye(ByeCode::Closing, _) if connected && diverged => {
+                self.expected.insert(device, self.now() + EXPECT_MS);
+            }
+            _ => {
+                self.fail(target, failure_of(end));
+                // While the connection stands the session is begun anew, not at once and ever more slowly.
+                self.orchestrate(OrchestratorInput::GapSeen(target));
+            }
+        }
     }
 
     fn drop_peer(&self, device: DeviceId, reason: &'static str, turn_away: bool) {
@@ -262,15 +283,15 @@ fn refusal(code: ByeCode, words: &str) -> String {
     if words.is_empty() { what.to_owned() } else { format!("{what} ({words})") }
 }
 
-fn failure_of(end: &End) -> Option<SyncFailure> {
+/// What the end of a session means for an attempt that waits for it. Where it was only closed or lost it means nothing to others (see
+/// `WorkspaceSync::fail`).
+fn failure_of(end: &End) -> SyncFailure {
     match end {
-        End::Closed => None,
-        End::Lost => Some(SyncFailure::Unreachable),
-        End::Bye(ByeCode::Closing, _) => Some(SyncFailure::Unreachable),
-        End::Bye(ByeCode::Stranger | ByeCode::NotMember | ByeCode::Removed, _) => Some(SyncFailure::TurnedAway),
-        End::Bye(ByeCode::Overload, _) => Some(SyncFailure::RateLimited { retry_after_ms: 30_000 }),
-        End::Bye(ByeCode::Version | ByeCode::Malformed, _) | End::Broke(_) | End::TurnedAway(_) => Some(SyncFailure::ProtocolBroken),
-        End::TooSlow => Some(SyncFailure::Timeout { waited_ms: nodespace_protocol::session::GREETING_MS_MAX }),
-        End::Store => Some(SyncFailure::StoreFailed),
+        End::Closed | End::Lost | End::Bye(ByeCode::Closing, _) => SyncFailure::Unreachable,
+        End::Bye(ByeCode::Stranger | ByeCode::NotMember | ByeCode::Removed, _) => SyncFailure::TurnedAway,
+        End::Bye(ByeCode::Overload, _) => SyncFailure::RateLimited { retry_after_ms: 30_000 },
+        End::Bye(ByeCode::Version | ByeCode::Malformed, _) | End::Broke(_) | End::TurnedAway(_) => SyncFailure::ProtocolBroken,
+        End::TooSlow => SyncFailure::Timeout { waited_ms: nodespace_protocol::session::GREETING_MS_MAX },
+        End::Store => SyncFailure::StoreFailed,
     }
 }

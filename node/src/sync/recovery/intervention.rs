@@ -49,6 +49,13 @@ impl Intervention {
                 "run `nodespace relay check` and show what it says to whoever runs the relay; to use it all the same, remove it and add it again"
             }
             (_, SyncFailure::StoreFailed) => "free disk space or check the disk, start again, and run `nodespace doctor`",
+            (Subject::Node { .. }, SyncFailure::DataCorruption { .. }) => {
+                "run `nodespace doctor --repair` on both sides, then start the device anew on which it found something"
+            }
+            (Subject::Node { .. }, SyncFailure::ConflictResolutionFailed { .. }) => {
+                "changes to it wait for others that nobody here has: start the device that made those, or restore its backup; until then \
+                 the node stays as it is and everything else is synced"
+            }
             (Subject::Node { .. }, _) => {
                 "compare both versions with `nodespace conflicts show` and choose with `nodespace conflicts resolve`"
             }
@@ -60,7 +67,8 @@ impl Intervention {
                 "settle what `nodespace conflicts list` shows, then run `nodespace sync now`"
             }
             (_, SyncFailure::DataCorruption { .. } | SyncFailure::VersionMismatch) => {
-                "run `nodespace doctor` on both sides, make a backup with `nodespace backup`, then run `nodespace sync now`"
+                "make a backup with `nodespace backup`, run `nodespace doctor --repair` on both sides, start the device anew on which it \
+                 found something, then run `nodespace sync now`"
             }
         }
     }

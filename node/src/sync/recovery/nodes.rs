@@ -36,12 +36,17 @@ enum Phase {
 #[derive(Debug)]
 pub(super) struct Nodes {
     seeds: Jitter,
+    retry_ms: u64,
     unsettled: BTreeMap<NodeId, Unsettled>,
 }
 
 impl Nodes {
     pub(super) const fn new(seed: u64) -> Self {
-        Self { seeds: Jitter::new(seed), unsettled: BTreeMap::new() }
+        Self { seeds: Jitter::new(seed), retry_ms: NODE_RETRY_MS, unsettled: BTreeMap::new() }
+    }
+
+    pub(super) const fn set_retry_ms(&mut self, retry_ms: u64) {
+        self.retry_ms = retry_ms;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -69,7 +74,7 @@ impl Nodes {
         let corrupt = matches!(failure, SyncFailure::DataCorruption { .. });
         for node in fresh {
             let mut backoff = Backoff::new(self.seeds.bits());
-            let until = now.saturating_add(backoff.delay_ms(NODE_RETRY_MS));
+            let until = now.saturating_add(backoff.delay_ms(self.retry_ms));
             backoff.raise();
             let phase = Phase::Waiting { until };
             self.unsettled.insert(node.clone(), Unsettled { target, attempts: 1, backoff, corrupt, phase });
@@ -90,9 +95,10 @@ impl Nodes {
 
     /// A step on a node failed. Anything but a step that is under way is not counted.
     pub(super) fn failed(&mut self, node: &NodeId, failure: SyncFailure, now: u64, actions: &mut VecDeque<RecoveryAction>) {
+        let retry_ms = self.retry_ms;
         let Some(unsettled) = self.unsettled.get_mut(node) else { return };
         if matches!(unsettled.phase, Phase::Trying { .. })
-            && let Some(intervention) = unsettled.escalate(node, failure, now)
+            && let Some(intervention) = unsettled.escalate(node, failure, now, retry_ms)
         {
             actions.push_back(RecoveryAction::ManualIntervention(intervention));
         }
@@ -112,12 +118,13 @@ impl Nodes {
 
     /// Takes the steps that are due, and gives up those that take too long.
     pub(super) fn handle_timeout(&mut self, now: u64, actions: &mut VecDeque<RecoveryAction>) {
+        let retry_ms = self.retry_ms;
         for (id, node) in self.unsettled.iter_mut().filter(|(_, node)| node.next().is_some_and(|at| at <= now)) {
             match node.phase {
                 Phase::Waiting { .. } => actions.push_back(node.step(id, now)),
                 Phase::Trying { .. } => {
                     let failure = SyncFailure::Timeout { waited_ms: NODE_STEP_MS_MAX };
-                    let asked = node.escalate(id, failure, now);
+                    let asked = node.escalate(id, failure, now, retry_ms);
                     actions.extend(asked.map(RecoveryAction::ManualIntervention));
                 }
                 Phase::Manual(_) => {}
@@ -145,10 +152,10 @@ impl Unsettled {
     }
 
     /// Once more, or a person.
-    fn escalate(&mut self, node: &NodeId, failure: SyncFailure, now: u64) -> Option<Intervention> {
+    fn escalate(&mut self, node: &NodeId, failure: SyncFailure, now: u64, retry_ms: u64) -> Option<Intervention> {
         self.attempts = self.attempts.saturating_add(1);
         if self.attempts <= ATTEMPTS_MAX {
-            let until = now.saturating_add(self.backoff.delay_ms(NODE_RETRY_MS));
+            let until = now.saturating_add(self.backoff.delay_ms(retry_ms));
             self.backoff.raise();
             self.phase = Phase::Waiting { until };
             return None;

@@ -96,6 +96,32 @@ fn while_each_piece_brings_something_no_person_is_asked() {
 }
 
 #[test]
+fn copies_that_differ_are_asked_about_although_operations_arrive_and_the_line_breaks() {
+    let mut driver = Driver::new();
+    let differs = SyncFailure::DataCorruption { node: None };
+    for attempt in 1..=5 {
+        let failure = if attempt == 4 { SyncFailure::Unreachable } else { differs.clone() };
+        assert_eq!(driver.fail(peer(1), failure), []);
+        driver.handle(RecoveryInput::Received(peer(1)));
+        driver.step();
+    }
+    let asked = driver.fail(peer(1), SyncFailure::Unreachable);
+    let [RecoveryAction::ManualIntervention(case)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((&case.failure, case.heals_by_itself()), (&differs, false), "the gravest is told, not the last");
+}
+
+#[test]
+fn the_pace_can_be_another() {
+    let mut driver = Driver { machine: SyncRecovery::new(7, 0).paced(Pace { retry_ms: 8, node_retry_ms: 80 }), now: 0 };
+    driver.fail(peer(1), conflict(&[1]));
+    driver.step();
+    assert!((8..=10).contains(&driver.now), "{}", driver.now);
+    driver.handle(RecoveryInput::Succeeded(peer(1)));
+    assert_eq!(driver.step(), [RecoveryAction::TryNode { node: node(1) }]);
+    assert!((80..=100).contains(&driver.now), "{}", driver.now);
+}
+
+#[test]
 fn who_was_turned_away_is_told_at_once() {
     let mut driver = Driver::new();
     let asked = driver.fail(Target::Relay, SyncFailure::TurnedAway);

@@ -142,6 +142,10 @@ impl StatusBoard {
             StatusInput::HelpWanted(_) => {}
             StatusInput::Cleared(subject) => {
                 self.help_wanted.remove(&subject);
+                if let Subject::Target { target } = subject {
+                    // A success that confirms what was confirmed before the failure says nothing else.
+                    self.change(&target, |known| known.failure = None);
+                }
             }
         }
     }

@@ -72,6 +72,18 @@ fn who_shows_another_state_is_not_synced_though_it_holds_the_same() {
 }
 
 #[test]
+fn what_is_cleared_has_not_failed_any_more() {
+    let mut board = board([StatusInput::Reachable(peer(1)), confirmed(peer(1), 0)]);
+    board.handle(StatusInput::Failed { target: peer(1), failure: SyncFailure::Unreachable });
+    assert_eq!(board.status().targets[0].state, TargetState::Failing);
+    // It says again what it has confirmed before: that is no confirmation of anything new.
+    board.handle(StatusInput::Session { target: peer(1), status: session(SyncState::Synced), now_ms: 0 });
+    board.handle(StatusInput::Cleared(Subject::Target { target: peer(1) }));
+    let status = board.status();
+    assert!(status.is_synced() && status.targets[0].failure.is_none(), "{status:#?}");
+}
+
+#[test]
 fn a_plan_tells_what_is_missing() {
     let mut board = board([StatusInput::Reachable(peer(1))]);
     assert_eq!(board.status().targets[0].missing_there, Missing::Unknown);

@@ -1,18 +1,19 @@
-//! Two devices behind routers of their own, and in the open nobody but a relay: they join and sync by way of it, learn of its libp2p circuit
-//! relay, and reach each other through that. Then the relay's HTTP is cut off, and what is written still arrives.
+//! Two devices behind routers of their own, and in the open nobody but a relay: they join and sync by way of it, learn of its libp2p
+//! circuit relay, and reach each other through that. They try to get past both routers to a direct connection (DCUtR), and have the relayed
+//! one meanwhile. Then the relay's HTTP is cut off, and what is written still arrives.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::nat::behind_router;
 use super::{Finding, Lab, nft, travels, unwired};
-use crate::cluster::api::answer::Peer;
-use crate::cluster::device::Launcher;
+use crate::cluster::device::{Device, Launcher};
 use crate::cluster::relay::{Instance, Postgres, settings};
 use crate::cluster::{Cluster, POLL, program};
 
@@ -20,6 +21,10 @@ use crate::cluster::{Cluster, POLL, program};
 const SETTLE_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long they may take to meet: both ask for a place at the relay and tell the directory, and a refused one is asked for again.
 const MEET_TIME_MAX: Duration = Duration::from_secs(120);
+/// How long they may take to become directly connected, or to give that up: three attempts, of which each waits ten seconds for an answer.
+const PUNCH_TIME_MAX: Duration = Duration::from_secs(60);
+/// What devices count of that, by result.
+const PUNCHES: &str = "nodespace_net_hole_punches_total";
 /// The network in the open.
 const OPEN: &str = "10.89.0";
 /// The relay's address in it.
@@ -50,6 +55,7 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     }
     let mut findings = vec![Finding::of("two behind routers join and sync by a relay", join(&mut cluster).await)];
     findings.push(Finding::of("they meet through its circuit relay", meet(&cluster).await));
+    findings.push(Finding::of("a direct connection is tried, none is lost", punch(&cluster).await));
     // From here on the relay carries nothing but circuits.
     nft(&space, &format!("table inet gone {{ chain in {{ type filter hook input priority 0; tcp dport {HTTP_PORT} drop; }} }}"))?;
     findings.push(Finding::of("without the relay's HTTP a change reaches the other", travels(&cluster, 0, &[1], "by-circuit").await));
@@ -85,27 +91,84 @@ async fn join(cluster: &mut Cluster) -> Result<String> {
     Ok(format!("equal {:.2} s after the join", took.as_secs_f64()))
 }
 
+/// How the two are connected with each other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ways {
+    /// Ends of a direct connection.
+    direct: usize,
+    /// Ends of one through the circuit relay.
+    relayed: usize,
+}
+
+impl Ways {
+    async fn of(cluster: &Cluster) -> Result<Self> {
+        let keys = [cluster.status(1).await?.device, cluster.status(0).await?.device];
+        let mut ways = Self::default();
+        for (device, other) in cluster.devices.iter().zip(&keys) {
+            // The relay is connected too, and is not the other device.
+            for peer in device.network().await?.peers.iter().filter(|peer| peer.connected && peer.device.as_ref() == Some(other)) {
+                let ends = if peer.relayed { &mut ways.relayed } else { &mut ways.direct };
+                *ends += 1;
+            }
+        }
+        Ok(ways)
+    }
+
+    const fn all(self) -> usize {
+        self.direct + self.relayed
+    }
+}
+
 /// Waits until each has a connection to the other.
 async fn meet(cluster: &Cluster) -> Result<String> {
     let started = Instant::now();
-    let keys = [cluster.status(1).await?.device, cluster.status(0).await?.device];
-    let mut relayed = false;
     loop {
-        let mut met = 0;
-        for (device, other) in cluster.devices.iter().zip(&keys) {
-            // The relay is connected too, and is not the other device.
-            let is_other = |peer: &&Peer| peer.connected && peer.device.as_ref() == Some(other);
-            for peer in device.network().await?.peers.iter().filter(is_other) {
-                met += 1;
-                relayed |= peer.address.as_ref().is_some_and(|address| address.contains("/p2p-circuit"));
-            }
+        let ways = Ways::of(cluster).await?;
+        if ways.all() >= cluster.devices.len() {
+            // The routers let nobody in: one that is direct has been relayed before.
+            let already = if ways.relayed == 0 { ", and directly already" } else { "" };
+            return Ok(format!("after {:.1} s{already}", started.elapsed().as_secs_f64()));
         }
-        if met >= cluster.devices.len() {
-            break;
-        }
-        ensure!(started.elapsed() < MEET_TIME_MAX, "only {met} of 2 connections after {MEET_TIME_MAX:?}");
+        ensure!(started.elapsed() < MEET_TIME_MAX, "only {} of 2 connections after {MEET_TIME_MAX:?}", ways.all());
         tokio::time::sleep(POLL).await;
     }
-    ensure!(relayed, "they have met, and not through the circuit relay");
-    Ok(format!("after {:.1} s", started.elapsed().as_secs_f64()))
+}
+
+/// Waits until both are directly connected, or the time is over. Whether they get there hangs on the kernel's routers, which keep a port
+/// where they can, and on the moment at which each side's first packet leaves: so it is told, and not demanded. That it is tried is
+/// demanded, and that a connection stands whatever comes of it.
+async fn punch(cluster: &Cluster) -> Result<String> {
+    let started = Instant::now();
+    let mut ways = Ways::of(cluster).await?;
+    while ways.direct < cluster.devices.len() && started.elapsed() < PUNCH_TIME_MAX {
+        tokio::time::sleep(POLL).await;
+        ways = Ways::of(cluster).await?;
+    }
+    let mut tried = 0;
+    for device in &cluster.devices {
+        tried += punches(device).await?;
+    }
+    ensure!(tried > 0, "nobody has tried within {PUNCH_TIME_MAX:?}; {ways:?}");
+    ensure!(ways.all() >= cluster.devices.len(), "{tried} attempts, and then no connection any more: {ways:?}");
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(match (ways.direct, ways.relayed) {
+        (_, 0) => format!("direct after {seconds:.1} s; attempts that ended: {tried}"),
+        (0, _) => format!("relayed still after {seconds:.1} s; these routers were not got past, attempts that ended: {tried}"),
+        _ => format!("direct as one end sees it, relayed as the other does, after {seconds:.1} s; attempts that ended: {tried}"),
+    })
+}
+
+/// Attempts at a direct connection that a device has counted, whatever came of them.
+async fn punches(device: &Device) -> Result<u64> {
+    let mut lines = device.api()?.lines(Method::GET, "/metrics", None::<&Value>).await?;
+    let mut count = 0;
+    while let Some(line) = lines.next().await? {
+        let line = String::from_utf8_lossy(&line);
+        if let Some((series, number)) = line.rsplit_once(' ')
+            && series.starts_with(PUNCHES)
+        {
+            count += number.parse::<u64>().with_context(|| format!("the metric `{line}` is no count"))?;
+        }
+    }
+    Ok(count)
 }

@@ -61,11 +61,13 @@ pub(super) async fn behind_router(
     ip(&router, &format!("addr add 192.168.{inside}.1/24 dev in0"))?;
     lab.plug(&router, open, &format!("{network}.{}/24", 10 + number))?;
     command("ip", &["netns", "exec", &router, "sysctl", "-qw", "net.ipv4.ip_forward=1"])?;
-    // Only what was asked for from inside comes in.
+    // Only what was asked for from inside comes in. What comes for the router itself is dropped without a word, as routers at home do: it
+    // would refuse what two devices send each other at the same moment to get past their routers, and the port would count as taken.
     nft(
         &router,
         "table ip nat { chain post { type nat hook postrouting priority 100; oifname \"lan0\" masquerade; } \
-         chain forward { type filter hook forward priority 0; policy drop; iifname \"in0\" accept; ct state established,related accept; } }",
+         chain forward { type filter hook forward priority 0; policy drop; iifname \"in0\" accept; ct state established,related accept; } \
+         chain own { type filter hook input priority 0; policy drop; iifname \"in0\" accept; ct state established,related accept; } }",
     )?;
     Ok(device)
 }

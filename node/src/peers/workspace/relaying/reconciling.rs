@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nodespace_protocol::ids::NodeId;
 use nodespace_protocol::view::CanonicalNode;
 
+use super::super::super::inspect;
 use super::super::{Input, WorkspaceSync};
 use crate::engine::Workspace;
 use crate::relay_client::RelayApi;
@@ -21,7 +22,8 @@ impl WorkspaceSync {
     }
 }
 
-/// Another history is not settled yet; the same history with another outcome is a fault that no exchange can heal.
+/// Another history is not settled yet; the same history with another outcome is a fault that no exchange can heal. The same version with
+/// operations that wait for others is not settled either: the relay does not have what they wait for.
 async fn compare(workspace: &Workspace, api: &RelayApi, node: &NodeId) -> Result<(), SyncFailure> {
     let theirs = api.fetch_canonical_version(node).await.map_err(|error| error.failure())?;
     let asked = node.clone();
@@ -32,7 +34,7 @@ async fn compare(workspace: &Workspace, api: &RelayApi, node: &NodeId) -> Result
     let ours: Option<CanonicalNode> = ours.map_err(|_| SyncFailure::StoreFailed)?;
     let heads = |node: &Option<CanonicalNode>| node.as_ref().map(|node| node.heads.clone());
     match (ours == theirs, heads(&ours) == heads(&theirs)) {
-        (true, _) => Ok(()),
+        (true, _) => inspect::settled(workspace, node).await,
         (false, true) => Err(SyncFailure::DataCorruption { node: Some(node.clone()) }),
         (false, false) => Err(SyncFailure::ConflictResolutionFailed { nodes: [node.clone()].into() }),
     }

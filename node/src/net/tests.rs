@@ -1,0 +1,7 @@
+//! Networks without devices, in one process, over real sockets on loopback, multicast off. Each test waits for what it expects to be told.
+
+mod by_hand;
+mod gossip;
+mod network;
+mod ports;
+mod wire;
