@@ -272,10 +272,16 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store fails.
     pub fn conflicts_of(&self, id: &NodeId) -> Result<Vec<NodeConflict>, StoreError> {
-        match self.nodes.find(id) {
+        match self.nodes.find(id).filter(|_| self.is_contested(id)) {
             Some(slot) => self.conflicts_in(id, &*self.nodes.read(&self.store, slot)?),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Whether a node may have conflicts: it has several heads, or histories met in it that were in conflict. Reads no state.
+    pub fn is_contested(&self, id: &NodeId) -> bool {
+        let facts = self.nodes.find(id).map(|slot| self.nodes.facts(slot));
+        facts.is_some_and(|facts| facts.is_apart() || facts.has_conflicts())
     }
 
     fn conflicts_in(&self, id: &NodeId, state: &NodeState) -> Result<Vec<NodeConflict>, StoreError> {

@@ -33,7 +33,7 @@ pub(super) struct Pending {
     pub(super) verdicts: Numbers,
     /// Places at which a node may have come or gone.
     pub(super) spots: Numbers,
-    /// Parents whose places may stand in another order.
+    /// Parents of places that were taken out: all their children are noted.
     pub(super) reordered: Numbers,
 }
 

@@ -23,7 +23,7 @@ impl Tree {
         let mut steps_left = STEPS_MIN + STEPS_A_SPOT * spots.len();
         for spot in spots {
             let place = &self.operations.places[spot as usize];
-            // What was taken out had its parent's order rebuilt.
+            // What was taken out had its parent's children all noted.
             if place.state == State::Absent || whole.contains(&place.parent) {
                 continue;
             }

@@ -93,13 +93,14 @@ impl Tree {
             self.operations.places[place.after as usize].before = place.before;
         }
         self.operations.forget(number);
+        // Who stood behind it cannot be found from it any more.
+        self.pending.reordered.push(place.parent);
         work.rebuild(place.parent);
     }
 
-    /// Rebuilds what could not be mended in passing. These parents are those of placements that come or go: noted as changed.
+    /// Rebuilds what could not be mended in passing.
     pub(super) fn settle(&mut self, work: &Work) {
         for &parent in &work.rebuild {
-            self.pending.reordered.push(parent);
             self.rebuild(parent);
         }
     }
@@ -266,7 +267,8 @@ impl Tree {
         }
     }
 
-    /// Makes links and ring of a parent anew from the placements in its ring.
+    /// Makes links and ring of a parent anew from the placements in its ring. Whoever stands behind another place than before is noted; of
+    /// many thousand places under one parent these are few.
     fn rebuild(&mut self, parent: u32) {
         let ring: Vec<u32> = self.ring(parent).collect();
         let Some(&first) = ring.first() else { return };
@@ -275,9 +277,20 @@ impl Tree {
         debug_assert_eq!(order.len(), ring.len(), "every place hangs below a root, because versions grow from anchor to place");
         let mut before = order.last().copied().unwrap_or(first);
         self.nodes.states[parent as usize].first = order.first().copied().unwrap_or(first);
-        for number in order {
+        for (at, number) in order.into_iter().enumerate() {
             self.operations.places[before as usize].after = number;
-            self.operations.places[number as usize].before = before;
+            let place = &mut self.operations.places[number as usize];
+            let stood_behind = std::mem::replace(&mut place.before, before);
+            match (at, number == first) {
+                (0, true) => {}
+                // Nothing is before it: it is noted itself, and who stands behind it.
+                (0, false) => {
+                    self.pending.nodes.push(place.node);
+                    self.pending.spots.push(number);
+                }
+                (_, was_first) if was_first || stood_behind != before => self.pending.spots.push(before),
+                (..) => {}
+            }
             before = number;
         }
     }

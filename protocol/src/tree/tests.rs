@@ -139,6 +139,18 @@ fn followers_behind_many_hidden_places_are_reported_in_time() {
     assert_eq!(changed.nodes.len() as u64, NODES);
 }
 
+/// So many devices put nodes at the beginning of one list that it is ordered anew each time: only those are reported that stand behind another
+/// one.
+#[test]
+fn in_a_crowd_at_one_place_only_those_are_reported_whose_neighbour_changed() {
+    let mut tree = Tree::new();
+    tree.insert_batch((1..=20_000).map(|number| place(number, number.into(), None, None)).collect());
+    tree.take_changed();
+    tree.insert_batch((20_001..=20_100).map(|number| place(number, number.into(), None, None)).collect());
+    let changed = tree.take_changed().nodes;
+    assert!((100..=200).contains(&changed.len()), "{} of 20,100", changed.len());
+}
+
 #[test]
 fn any_arrival_gives_the_tree_of_the_model() {
     for seed in 0..1_500 {
