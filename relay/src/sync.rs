@@ -93,7 +93,9 @@ impl CloudSyncService {
         let pushed = self.push(caller, segments).await?;
         // As the turn left it; without one, as it was when the caller was looked up.
         let row = pushed.row.clone().or_else(|| caller.row.clone());
-        let row = row.ok_or_else(|| Refusal::not_found("unknown_workspace", "this relay does not hold the workspace"))?;
+        let mut row = row.ok_or_else(|| Refusal::not_found("unknown_workspace", "this relay does not hold the workspace"))?;
+        // A turn does not look at how much there is of attachments.
+        row.attachment_bytes = caller.row.as_ref().map_or(0, |row| row.attachment_bytes).max(row.attachment_bytes);
         if !carried.is_empty() && !pushed.applied.is_empty() {
             self.attachments.store_carried(caller.workspace, &row, &carried).await;
         }
@@ -108,7 +110,9 @@ impl CloudSyncService {
         response.conflicts = pushed.conflicts;
         response.left_out = pushed.left_out;
         let (operations, conflicts) = (response.segments.len(), response.conflicts.len());
-        let answer = in_thread(move || answer::encode(&response, encoding, options.compression)).await??;
+        // What has no operations is written at once.
+        let write = move || answer::encode(&response, encoding, options.compression);
+        let answer = if operations + conflicts == 0 { write()? } else { in_thread(write).await?? };
         self.metrics.answer(operations, answer.bytes.len(), conflicts);
         Ok(answer)
     }

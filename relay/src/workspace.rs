@@ -12,8 +12,9 @@
 //! Who may write what, and what a node is, is decided by [`Replica`](nodespace_protocol::replica::Replica) and nothing else. It is
 //! memory that can be thrown away: after any error it is, and opened again, from this instance's checkpoint and the log after it.
 //! Several instances may hold replicas of one workspace; the row's lock lets one write at a time, and whoever has it has seen everything
-//! before.
+//! before. Whoever is alone does not lock it first, and writes only if it stands where its replica does (`alone`).
 
+mod alone;
 mod hub;
 mod keeping;
 mod log;

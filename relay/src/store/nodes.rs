@@ -38,6 +38,11 @@ impl NodeRows {
         Ok(())
     }
 
+    /// Whether one statement writes them all.
+    pub(crate) fn is_at_once(&self) -> bool {
+        self.gone.is_empty() && self.ids.len() <= ROWS_MAX
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty() && self.gone.is_empty()
     }

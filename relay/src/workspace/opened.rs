@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use nodespace_protocol::ids::WorkspaceId;
 use nodespace_protocol::replica::PreparedCheckpoint;
 use nodespace_protocol::store::{Saver, Store as _, StoreError};
-use nodespace_protocol::view::RunningHash;
 use tokio::sync::oneshot;
 
 use super::RelayReplica;
@@ -42,9 +41,9 @@ pub(super) struct Opened {
     pub(super) replica: RelayReplica,
     number: i64,
     epoch: Epoch,
-    /// The running hash where it stands, when the rows of nodes show everything it has folded. Else a checkpoint would include what
-    /// nobody would then write to those rows any more.
-    settled: Option<RunningHash>,
+    /// The workspace's row as it was where it stands, when the rows of nodes show everything it has folded. Else a checkpoint would include
+    /// what nobody would then write to those rows any more.
+    settled: Option<WorkspaceRow>,
     /// The version that the last checkpoint includes, or the one that is being saved.
     saved: u64,
     saved_at: Instant,
@@ -74,9 +73,14 @@ impl Opened {
         version.saturating_sub(self.replica.store().committed())
     }
 
-    /// What it folded is in the database, up to where the log has this running hash.
-    pub(super) const fn settle_at(&mut self, running: RunningHash) {
-        self.settled = Some(running);
+    /// What it folded is in the database, up to where the workspace's row says.
+    pub(super) fn settle_at(&mut self, row: WorkspaceRow) {
+        self.settled = Some(row);
+    }
+
+    /// The workspace's row as it was where it stands, if the rows of nodes show everything it has folded.
+    pub(super) const fn settled(&self) -> Option<&WorkspaceRow> {
+        self.settled.as_ref()
     }
 
     /// Whether the rows of nodes show everything it has folded.
@@ -85,7 +89,7 @@ impl Opened {
     }
 
     /// It is about to fold more.
-    pub(super) const fn unsettle(&mut self) {
+    pub(super) fn unsettle(&mut self) {
         self.settled = None;
     }
 
@@ -116,7 +120,7 @@ impl Opened {
 
     /// Takes up what changed since the last checkpoint. It does not change while it is saved elsewhere.
     pub(super) fn prepare(&mut self, workspace: WorkspaceId) -> Result<Option<Leaving>, StoreError> {
-        let Some(running) = self.settled else { return Ok(None) };
+        let Some(running) = self.settled.as_ref().map(|row| row.running) else { return Ok(None) };
         let version = self.replica.store().committed();
         self.replica.store().end_checkpoint_at(Place { workspace, number: self.number, epoch: self.epoch, version, running });
         let saver = self.replica.store().saver();

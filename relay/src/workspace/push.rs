@@ -223,6 +223,11 @@ impl PushJob {
         })
     }
 
+    /// Whether a node that it changes may have conflicts. Reads nothing.
+    pub(super) fn is_contested(&self, replica: &RelayReplica) -> bool {
+        self.segments.iter().flatten().filter_map(|op| op.header.node.as_ref()).any(|node| replica.is_contested(node))
+    }
+
     /// The conflicts that those of its operations are part of which are stored.
     pub(super) fn conflicts(&self, replica: &RelayReplica, stored: &[OpHash]) -> Result<Vec<ConflictContext>, StoreError> {
         let own: BTreeSet<&OpHash> = stored.iter().collect();

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::RelayReplica;
+use super::alone::Company;
 use super::opened::Opened;
 use super::push::{PushJob, Pushed};
 use super::turn::Workbench;
@@ -72,6 +73,7 @@ impl Seat {
             checkpoints: around.checkpoints.clone(),
             metrics: around.metrics.clone(),
             openings: Arc::clone(&around.openings),
+            company: Company::default(),
         };
         let service = Service { workspace, around, bench, queue, opened: None, bytes: Arc::clone(&bytes) };
         tokio::spawn(service.serve(stop.clone()));

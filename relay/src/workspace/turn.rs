@@ -9,6 +9,7 @@ use sqlx::{PgConnection, Postgres, Transaction};
 use tokio::sync::Semaphore;
 
 use super::RelayReplica;
+use super::alone::Company;
 use super::opened::{Opened, Trust};
 use super::push::{Effects, PushJob, Pushed, Room};
 use super::segments::runs_of;
@@ -84,6 +85,7 @@ pub(super) struct Workbench {
     pub(super) checkpoints: Checkpoints,
     pub(super) metrics: Metrics,
     pub(super) openings: Arc<Semaphore>,
+    pub(super) company: Company,
 }
 
 /// A turn that has its lock.
@@ -95,8 +97,8 @@ struct Begun {
     epoch: Epoch,
 }
 
-/// What the transaction writes beside the counter.
-struct Written {
+/// What a turn writes beside the counter.
+pub(super) struct Written {
     operations: OperationRows,
     nodes: NodeRows,
     members: Option<MembershipRows>,
@@ -114,6 +116,32 @@ impl Written {
             held: self.held,
             ..row.clone()
         }
+    }
+
+    /// Whether there is anything to write to a workspace that stands at a row.
+    pub(super) fn is_needed(&self, row: &WorkspaceRow) -> bool {
+        let rows = self.operations.len() > 0 || !self.nodes.is_empty() || !self.attachments.is_empty();
+        rows || self.members.is_some() || self.held != row.held
+    }
+
+    /// Whether one statement writes it all.
+    pub(super) fn is_at_once(&self) -> bool {
+        self.members.is_none() && self.attachments.is_empty() && self.nodes.is_at_once()
+    }
+
+    /// Writes it, if the workspace still stands where `row` says; nothing else. Answers whether it did.
+    pub(super) async fn write(&self, connection: &mut PgConnection, row: &WorkspaceRow) -> Result<bool, StoreError> {
+        let version = row.version + self.operations.len() as u64;
+        let (running, bytes_added) = (self.operations.running(), self.operations.bytes());
+        let to = Advance { version, running, bytes_added, held: self.held };
+        if !turns::write(connection, row, &self.operations, &self.nodes, &to).await? {
+            return Ok(false);
+        }
+        attachments::announce(connection, row.number, &self.attachments).await?;
+        if let Some(members) = &self.members {
+            members.write(connection, row.number).await?;
+        }
+        Ok(true)
     }
 }
 
@@ -159,7 +187,7 @@ impl Workbench {
         }
         let is_shown = !row.held || (was_shown && !is_due);
         if is_shown {
-            opened.settle_at(row.running);
+            opened.settle_at(row.clone());
         }
         Ok(is_shown)
     }
@@ -178,6 +206,9 @@ impl Workbench {
     /// Makes a turn. After an error `opened` is empty.
     pub(super) async fn run(&self, opened: &mut Option<Opened>, founders: &[UserId], jobs: Vec<PushJob>) -> Result<Outcome, TurnError> {
         let jobs = Arc::new(jobs);
+        if let Some(outcome) = self.at_once(opened, &jobs).await? {
+            return Ok(outcome);
+        }
         match self.attempt(opened, founders, &jobs, Trust::Checkpoint).await {
             Err(error) if error.casts_doubt() => {
                 tracing::warn!(error = %crate::store::chain(&error), "a turn failed; it is made once more, by the log alone");
@@ -200,7 +231,7 @@ impl Workbench {
         // Of a workspace that is new here there is nothing to read.
         let permit = self.may_open(current.is_none() && row.version > 0).await;
         let (bench, at, all) = (self.clone(), row.clone(), Arc::clone(jobs));
-        let (mut now, mut answers, written) = in_thread(move || {
+        let (now, mut answers, written) = in_thread(move || {
             let mut now = match current {
                 Some(opened) => opened,
                 None => bench.open(&at, epoch, trust)?,
@@ -210,20 +241,33 @@ impl Workbench {
             Ok((now, answers, written))
         })
         .await?;
-        let grown = written.operations.len() as u64;
-        if row.version == 0 && grown == 0 {
+        if row.version == 0 && written.operations.len() == 0 {
             // Nothing founded it after all: the row goes with the transaction.
             return Ok(Outcome { answers, grown_to: None });
         }
-        self.database.within(write(&mut transaction, &row, &written)).await?;
+        if written.is_needed(&row) && !self.database.within(written.write(&mut transaction, &row)).await? {
+            return Err(StoreError::corrupt("workspaces", format!("row {} moved on though it was locked", row.number)).into());
+        }
         self.database.within(async { transaction.commit().await.map_err(StoreError::doing("committing a turn")) }).await?;
+        Ok(self.conclude(opened, now, (&row, &written), jobs, &mut answers).await)
+    }
+
+    /// What a turn wrote is committed.
+    pub(super) async fn conclude(
+        &self,
+        opened: &mut Option<Opened>,
+        mut now: Opened,
+        (from, written): (&WorkspaceRow, &Written),
+        jobs: &Arc<Vec<PushJob>>,
+        answers: &mut Vec<Result<Pushed, Refusal>>,
+    ) -> Outcome {
+        let left = written.moves(from);
         now.replica.store().settle();
-        let left = written.moves(&row);
-        now.settle_at(left.running);
+        now.settle_at(left.clone());
         *opened = Some(now);
         answers.iter_mut().flatten().for_each(|pushed| pushed.row = Some(left.clone()));
-        self.tell_conflicts(opened, jobs, &mut answers).await;
-        Ok(Outcome { answers, grown_to: (grown > 0).then_some(row.version + grown) })
+        self.tell_conflicts(opened, jobs, answers).await;
+        Outcome { answers: std::mem::take(answers), grown_to: (left.version > from.version).then_some(left.version) }
     }
 
     /// Locks the workspace's row, if possible with a replica at hand that lacks little of it. `None` when the workspace is not here.
@@ -242,6 +286,7 @@ impl Workbench {
             let mut transaction = self.database.within(async { begin.await.map_err(StoreError::doing("beginning a turn")) }).await?;
             let locked = self.database.within(self.lock(&mut transaction, founds, founders)).await?;
             let Some(row) = locked else { return Ok(None) };
+            self.company.note(current.as_ref().is_some_and(|opened| opened.behind(row.version) == 0));
             let epoch = self.database.epoch().current();
             current = current.filter(|opened| opened.is_of(&row, epoch));
             // Nobody else should wait for what takes long; at last it is done nevertheless.
@@ -258,7 +303,9 @@ impl Workbench {
     async fn tell_conflicts(&self, opened: &mut Option<Opened>, jobs: &Arc<Vec<PushJob>>, answers: &mut [Result<Pushed, Refusal>]) {
         let stored = |answer: &Result<Pushed, Refusal>| answer.as_ref().map_or_else(|_| Vec::new(), |pushed| pushed.applied.clone());
         let stored: Vec<Vec<OpHash>> = answers.iter().map(stored).collect();
-        if stored.iter().all(Vec::is_empty) {
+        // Mostly there are none, which is known without reading anything.
+        let contested = |opened: &Opened| jobs.iter().any(|job| job.is_contested(&opened.replica));
+        if stored.iter().all(Vec::is_empty) || !opened.as_ref().is_some_and(contested) {
             return;
         }
         let Some(now) = opened.take() else { return };
@@ -313,7 +360,7 @@ impl Workbench {
     }
 
     /// The part of a turn that is the protocol's.
-    fn fold(
+    pub(super) fn fold(
         &self,
         opened: &mut Opened,
         row: &WorkspaceRow,
@@ -392,20 +439,6 @@ impl Workbench {
 fn not_here(jobs: &[PushJob]) -> Outcome {
     let refusal = || Refusal::not_found("unknown_workspace", "this relay does not hold the workspace; its founding operation brings it");
     Outcome { answers: jobs.iter().map(|_| Err(refusal())).collect(), grown_to: None }
-}
-
-async fn write(transaction: &mut PgConnection, row: &WorkspaceRow, written: &Written) -> Result<(), StoreError> {
-    let Written { operations, nodes, members, attachments, held } = written;
-    let version = row.version + operations.len() as u64;
-    let to = Advance { version, running: operations.running(), bytes_added: operations.bytes(), held: *held };
-    if version > row.version || *held != row.held || !nodes.is_empty() {
-        turns::write(transaction, row.number, row.version, operations, nodes, &to).await?;
-    }
-    attachments::announce(transaction, row.number, attachments).await?;
-    match members {
-        Some(members) => members.write(transaction, row.number).await,
-        None => Ok(()),
-    }
 }
 
 /// Runs what may wait for the database, or takes long, where that holds up nobody else.
