@@ -14,6 +14,7 @@ use std::time::Duration;
 use nodespace_protocol::ids::{DeviceId, UserId, hex};
 
 use crate::config::{LimitConfig, Rate};
+use crate::neighbourhood::neighbourhood;
 use crate::redis::Redis;
 use crate::refusal::Refusal;
 use local::Local;
@@ -81,11 +82,7 @@ impl Charge {
     /// A request of an address. An IPv6 address counts by its /64: that is what one household or machine has.
     #[must_use]
     pub fn address(limit: Limit, address: IpAddr) -> Self {
-        let whose = match address.to_canonical() {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => hex(&address.octets()[..8]),
-        };
-        Self { limit, whose, cost: 1 }
+        Self { limit, whose: neighbourhood(address).to_string(), cost: 1 }
     }
 
     /// Something of a device.

@@ -206,10 +206,12 @@ impl Workbench {
     /// Makes a turn. After an error `opened` is empty.
     pub(super) async fn run(&self, opened: &mut Option<Opened>, founders: &[UserId], jobs: Vec<PushJob>) -> Result<Outcome, TurnError> {
         let jobs = Arc::new(jobs);
-        if let Some(outcome) = self.at_once(opened, &jobs).await? {
-            return Ok(outcome);
-        }
-        match self.attempt(opened, founders, &jobs, Trust::Checkpoint).await {
+        let made = match self.at_once(opened, &jobs).await {
+            Ok(None) => self.attempt(opened, founders, &jobs, Trust::Checkpoint).await,
+            Ok(Some(outcome)) => Ok(outcome),
+            Err(error) => Err(error),
+        };
+        match made {
             Err(error) if error.casts_doubt() => {
                 tracing::warn!(error = %crate::store::chain(&error), "a turn failed; it is made once more, by the log alone");
                 *opened = None;
@@ -286,7 +288,7 @@ impl Workbench {
             let mut transaction = self.database.within(async { begin.await.map_err(StoreError::doing("beginning a turn")) }).await?;
             let locked = self.database.within(self.lock(&mut transaction, founds, founders)).await?;
             let Some(row) = locked else { return Ok(None) };
-            self.company.note(current.as_ref().is_some_and(|opened| opened.behind(row.version) == 0));
+            self.company.note(current.as_ref().map_or(row.version == 0, |opened| opened.behind(row.version) == 0));
             let epoch = self.database.epoch().current();
             current = current.filter(|opened| opened.is_of(&row, epoch));
             // Nobody else should wait for what takes long; at last it is done nevertheless.
