@@ -67,9 +67,9 @@ impl Facts {
         self.0 & Self::APART != 0
     }
 
-    /// Whether conflicts were recorded where histories met.
-    pub(crate) const fn has_conflicts(self) -> bool {
-        self.0 & Self::CONFLICTS != 0
+    /// Whether there may be conflicts: between several heads, or recorded where histories met.
+    pub(crate) const fn is_contested(self) -> bool {
+        self.0 & (Self::APART | Self::CONFLICTS) != 0
     }
 
     /// Whether the node is deleted under a policy: see [`NodeState::is_deleted`].
@@ -269,13 +269,12 @@ impl NodeTable {
     }
 
     /// Puts a state back that was changed: marks it for the digest, the next checkpoint and whoever watches.
-    pub(crate) fn put(&mut self, slot: u32, mut resident: Box<Resident>) {
+    pub(crate) fn put(&mut self, slot: u32, resident: Box<Resident>) {
         if !self.unsaved.is_marked(slot) {
             // Counted as one that the checkpoint has, until now.
             self.unsaved_bytes += resident.counted;
         }
         self.unsaved.mark(slot);
-        resident.used = true;
         self.digest_dirty.mark(slot);
         self.changed.mark(slot);
         self.keep(slot, resident);

@@ -272,7 +272,7 @@ impl<S: Store> Replica<S> {
     /// # Errors
     /// When the store fails.
     pub fn conflicts_of(&self, id: &NodeId) -> Result<Vec<NodeConflict>, StoreError> {
-        match self.nodes.find(id).filter(|_| self.is_contested(id)) {
+        match self.nodes.find(id).filter(|slot| self.nodes.facts(*slot).is_contested()) {
             Some(slot) => self.conflicts_in(id, &*self.nodes.read(&self.store, slot)?),
             None => Ok(Vec::new()),
         }
@@ -280,8 +280,7 @@ impl<S: Store> Replica<S> {
 
     /// Whether a node may have conflicts: it has several heads, or histories met in it that were in conflict. Reads no state.
     pub fn is_contested(&self, id: &NodeId) -> bool {
-        let facts = self.nodes.find(id).map(|slot| self.nodes.facts(slot));
-        facts.is_some_and(|facts| facts.is_apart() || facts.has_conflicts())
+        self.nodes.find(id).is_some_and(|slot| self.nodes.facts(slot).is_contested())
     }
 
     fn conflicts_in(&self, id: &NodeId, state: &NodeState) -> Result<Vec<NodeConflict>, StoreError> {
@@ -301,7 +300,7 @@ impl<S: Store> Replica<S> {
     /// When the store fails.
     pub fn conflicts(&self) -> Result<Vec<NodeConflict>, StoreError> {
         let mut found = Vec::new();
-        for (slot, id, _) in self.nodes.iter().filter(|(_, _, facts)| facts.exists() && (facts.is_apart() || facts.has_conflicts())) {
+        for (slot, id, _) in self.nodes.iter().filter(|(_, _, facts)| facts.exists() && facts.is_contested()) {
             found.extend(self.conflicts_in(id, &*self.nodes.read(&self.store, slot)?)?);
         }
         found.extend(self.skipped_moves()?);

@@ -51,6 +51,17 @@ fn settle(one: (&mut End, &mut Device), other: (&mut End, &mut Device)) {
     }
 }
 
+/// Two devices that have said all they have to say.
+fn in_the_quiet() -> ((End, Device), (End, Device)) {
+    let mut a = found(1);
+    let mut b = join(&mut a, 2, MemberRole::Editor, at(1));
+    meet(&mut a, &mut b, at(3));
+    let (mut at_a, mut at_b) = (end(Role::Initiator, 2), end(Role::Responder, 1));
+    at_a.session.start(&mut a, at(10)).unwrap();
+    settle((&mut at_a, &mut a), (&mut at_b, &mut b));
+    ((at_a, a), (at_b, b))
+}
+
 #[test]
 fn what_a_peer_said_first_confirms_what_comes_from_a_third_one_later() {
     let mut a = found(1);
@@ -85,12 +96,7 @@ fn what_a_peer_said_first_confirms_what_comes_from_a_third_one_later() {
 
 #[test]
 fn a_comparison_in_the_quiet_is_answered() {
-    let mut a = found(1);
-    let mut b = join(&mut a, 2, MemberRole::Editor, at(1));
-    meet(&mut a, &mut b, at(3));
-    let (mut at_a, mut at_b) = (end(Role::Initiator, 2), end(Role::Responder, 1));
-    at_a.session.start(&mut a, at(10)).unwrap();
-    settle((&mut at_a, &mut a), (&mut at_b, &mut b));
+    let ((mut at_a, mut a), (mut at_b, mut b)) = in_the_quiet();
     at_a.session.compare(&mut a, at(30));
     let asked = at_a.frames(&mut a);
     assert_eq!(asked.len(), 1);
@@ -104,12 +110,7 @@ fn a_comparison_in_the_quiet_is_answered() {
 
 #[test]
 fn who_showed_another_state_is_not_synced_in_this_session_whatever_it_says_later() {
-    let mut a = found(1);
-    let mut b = join(&mut a, 2, MemberRole::Editor, at(1));
-    meet(&mut a, &mut b, at(3));
-    let (mut at_a, mut at_b) = (end(Role::Initiator, 2), end(Role::Responder, 1));
-    at_a.session.start(&mut a, at(10)).unwrap();
-    settle((&mut at_a, &mut a), (&mut at_b, &mut b));
+    let ((mut at_a, mut a), (at_b, _)) = in_the_quiet();
     assert!(at_a.session.has_agreed() && at_b.session.has_agreed());
     at_a.events.clear();
     let (frontier, mut state) = (a.frontier_digest(), [0; 8]);
