@@ -40,8 +40,8 @@ device: ## Compile the program nodespace, optimised where it counts
 relay: ## Run a relay with a PostgreSQL and a Redis of its own, kept in RELAY_DATA
 	@scripts/setup.sh relay
 	@echo "compiling the relay; the first time this takes some minutes"
-	@cargo build -q -p nodespace-relay --bin nodespace-relay --profile relay
-	@scripts/relay.sh "$(CARGO_TARGET_DIR)/relay/nodespace-relay" $(RELAY_DATA)
+	@cargo build -q -p nodespace-relay -p nodespace-servers --bins --profile relay
+	@scripts/relay.sh "$(CARGO_TARGET_DIR)/relay" $(RELAY_DATA)
 
 test: ## Check everything, as CI does
 	@scripts/test.sh

@@ -2,8 +2,8 @@
 # Checks by machine what reviewers would forget: which crate may know which.
 #
 #   1. nodespace-protocol reaches no runtime, network, storage or randomness, on any platform.
-#   2. nodespace-protocol knows no other crate of ours; nodespace-node and nodespace-relay do not know each other; nobody knows
-#      nodespace-testnet.
+#   2. nodespace-protocol and nodespace-servers know no other crate of ours; nodespace-node and nodespace-relay do not know each other;
+#      nobody knows nodespace-testnet, and nothing but tests and the testnet knows nodespace-servers.
 #   3. nodespace-protocol has its list of disallowed methods and types, which clippy enforces.
 #   4. nodespace-protocol compiles for wasm32, where there is no clock, file or thread to reach (skipped where that target is missing).
 set -euo pipefail
@@ -46,9 +46,14 @@ echo "purity: our crates know only those below them"
 knows_not nodespace-protocol nodespace-node nodespace-relay nodespace-testnet
 knows_not nodespace-node nodespace-relay nodespace-testnet
 knows_not nodespace-relay nodespace-node nodespace-testnet
+knows_not nodespace-servers nodespace-protocol nodespace-node nodespace-relay nodespace-testnet
+for crate in nodespace-node nodespace-relay; do
+  known=$(reached "$crate" normal,build)
+  ! grep -qx nodespace-servers <<<"$known" || fail "$crate depends on nodespace-servers outside of its tests"
+done
 
-echo "purity: nodespace-testnet and nodespace-store do without what compiles for minutes"
-for crate in nodespace-testnet nodespace-store; do
+echo "purity: nodespace-testnet, nodespace-servers and nodespace-store do without what compiles for minutes"
+for crate in nodespace-testnet nodespace-servers nodespace-store; do
   known=$(reached "$crate" normal,build,dev)
   for heavy in lancedb libp2p sqlx axum; do
     ! grep -qx "$heavy" <<<"$known" || fail "$crate reaches $heavy"

@@ -9,7 +9,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
-. scripts/servers.sh
 
 check=false
 case "${1:-}" in
@@ -22,25 +21,26 @@ case "${1:-}" in
 esac
 
 folder=$(mktemp -d "${TMPDIR:-/tmp}/nodespace-queries-XXXXXX")
+trap 'rm -rf "$folder"' EXIT
 described=$folder/sqlx
 mkdir "$described"
-finish() {
-  stop_postgres "$folder" || true
-  rm -rf "$folder"
+
+# Beside a PostgreSQL with an empty database.
+describe() {
+  local migration
+  for migration in migrations/[0-9]*.sql; do
+    psql --quiet --no-psqlrc -v ON_ERROR_STOP=1 -f "$migration" "$NODESPACE_RELAY_DATABASE_URL"
+  done
+  # The macros write what they learn when they are told where; a file's time makes cargo compile it again.
+  touch relay/src/lib.rs
+  DATABASE_URL="$NODESPACE_RELAY_DATABASE_URL" SQLX_OFFLINE_DIR="$described" cargo check --quiet -p nodespace-relay --lib
+  touch relay/src/lib.rs
 }
-trap finish EXIT
-
-start_postgres "$folder"
-psql_in "$folder" postgres -c 'CREATE DATABASE relay'
-for migration in migrations/[0-9]*.sql; do
-  psql_in "$folder" relay -f "$migration"
-done
-
-# The macros write what they learn when they are told where; a file's time makes cargo compile it again.
-touch relay/src/lib.rs
-DATABASE_URL="postgres://relay@localhost:$postgres_port/relay?host=$folder" SQLX_OFFLINE_DIR="$described" \
-  cargo check --quiet -p nodespace-relay --lib
-touch relay/src/lib.rs
+export described
+export -f describe
+cargo build --quiet -p nodespace-servers
+target=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]+)".*/\1/')
+"$target/debug/nodespace-servers" -- bash -euo pipefail -c describe
 
 if $check; then
   if diff -rq relay/.sqlx "$described" >&2; then

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use cluster::Cluster;
 use futures::StreamExt as _;
-use load::{Seen, Team, check};
+use load::{Seen, Team, check, push_all};
 use nodespace_protocol::view::Cursor;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -110,7 +110,7 @@ async fn ingest(program: &str, workspaces: usize, writers: usize, ops: usize) {
     let pushed = writers * packets * PACKET_OPS;
     let rate = pushed as f64 / took.as_secs_f64();
     let resident = cluster.resident_bytes().iter().max().copied().unwrap_or(0) >> 20;
-    let pool = PgPoolOptions::new().max_connections(writers as u32).connect(&cluster.postgres.url("relay")).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(writers as u32).connect(&cluster.postgres.url()).await.unwrap();
     let (log_only, all_rows) =
         (plain(&pool, writers, workspaces, packets, false).await, plain(&pool, writers, workspaces, packets, true).await);
     println!(
@@ -127,16 +127,8 @@ async fn ingest(program: &str, workspaces: usize, writers: usize, ops: usize) {
 }
 
 async fn push(teams: &mut [Team], packets: usize) -> (Duration, Vec<Duration>) {
-    let mut writing = JoinSet::new();
     let started = Instant::now();
-    for (number, team) in teams.iter_mut().enumerate() {
-        for mut writer in std::mem::take(&mut team.writers) {
-            writing.spawn(async move {
-                let took = writer.push(packets, PACKET_OPS).await;
-                (number, writer, took)
-            });
-        }
-    }
+    let mut writing = push_all(teams, packets, PACKET_OPS);
     let mut latencies = Vec::new();
     while let Some(done) = writing.join_next().await {
         let (number, writer, took) = done.unwrap();
@@ -360,16 +352,8 @@ async fn faults(program: &str, options: &Options) {
         })
         .collect();
     let packets = options.ops / options.writers / PACKET_OPS;
-    let mut writing = JoinSet::new();
     let started = Instant::now();
-    for (number, team) in teams.iter_mut().enumerate() {
-        for mut writer in std::mem::take(&mut team.writers) {
-            writing.spawn(async move {
-                let took = writer.push(packets, PACKET_OPS).await;
-                (number, writer, took)
-            });
-        }
-    }
+    let mut writing = push_all(&mut teams, packets, PACKET_OPS);
     let (mut second, mut resident, mut counts, mut latencies) = (0_u64, 0, [0; 3], Vec::new());
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     // A restart can take seconds: what was missed is not made up for, or relays would be killed while they start.
@@ -390,13 +374,12 @@ async fn faults(program: &str, options: &Options) {
                     println!("         {:>4.0} s: {done} operations acknowledged", started.elapsed().as_secs_f64());
                 }
                 if second.is_multiple_of(60) {
-                    cluster.restart_postgres("INT").await;
+                    cluster.restart_postgres().await;
                     counts[0] += 1;
                 }
                 if second.is_multiple_of(10) {
-                    cluster.redis.flush();
-                    cluster.redis.kill();
-                    cluster.redis.run();
+                    cluster.redis.flush().await.unwrap();
+                    cluster.crash_redis().await;
                     counts[1] += 1;
                 }
                 if second.is_multiple_of(5) {

@@ -1,6 +1,6 @@
 //! Real devices on this machine: processes, the wires between them, what they are told to do, and what is found in the end.
 //!
-//! 1. [`program`], [`process`], [`usage`]: the device program, running;
+//! 1. [`program`], [`usage`]: the device program, running, as a process of [`nodespace_servers`];
 //! 2. [`api`], [`device`]: talking to it; [`link`]: the wire between two, which can be cut;
 //! 3. [`relay`]: a relay with its servers, which can be broken; [`forming`]: devices become a workspace; [`Cluster`] is what comes of it;
 //! 4. [`scenario`]: what is to happen, as a file; [`workload`]: people at work; [`ledger`] and [`watcher`]: what was acknowledged and who saw it;
@@ -15,7 +15,6 @@ pub mod forming;
 pub mod lab;
 pub mod ledger;
 pub mod link;
-pub mod process;
 pub mod program;
 pub mod relay;
 pub mod report;

@@ -2,11 +2,6 @@
 
 use crate::stage::{Home, Relay};
 
-/// The text of a node as a device holds it.
-fn text(home: &Home, id: &str) -> String {
-    home.json(&["node", "get", id])["content"].as_str().unwrap().to_owned()
-}
-
 #[test]
 fn devices_that_are_never_online_together_sync_and_join_by_the_relay_alone() {
     let Some(relay) = Relay::start() else { return };
@@ -15,20 +10,18 @@ fn devices_that_are_never_online_together_sync_and_join_by_the_relay_alone() {
     founder.run(&["node", "create", "--id", "first", "written before anybody came"]);
     let list = founder.json(&["relay", "add", &relay.url]);
     assert_eq!(list["relays"][0]["url"], relay.url.as_str());
-    let ticket = founder.json(&["invite"])["ticket"].as_str().unwrap().to_owned();
-    let status = founder.json(&["sync", "now"]);
-    assert_eq!(status["summary"]["state"], "synced", "{status}");
+    let ticket = founder.invite();
+    founder.sync();
 
     // The founder's process is gone. All the joiner has is the ticket.
     let joined = joiner.json(&["join", &ticket]);
     assert_eq!(joined["result"]["joined"].as_array().or_else(|| joined["joined"].as_array()).unwrap().len(), 1, "{joined}");
-    assert_eq!(text(&joiner, "first"), "written before anybody came");
+    assert_eq!(joiner.text("first"), "written before anybody came");
     joiner.run(&["node", "create", "--id", "reply", "hello from elsewhere"]);
-    assert_eq!(joiner.json(&["sync", "now"])["summary"]["state"], "synced");
+    joiner.sync();
 
-    let status = founder.json(&["sync", "now"]);
-    assert_eq!(status["summary"]["state"], "synced", "{status}");
-    assert_eq!(text(&founder, "reply"), "hello from elsewhere");
+    founder.sync();
+    assert_eq!(founder.text("reply"), "hello from elsewhere");
     let relays = founder.json(&["relay", "status"]);
     assert_eq!(relays["relays"][0]["missing_there_max"], 0, "{relays}");
     let checks = founder.json(&["relay", "check"]);
@@ -43,8 +36,8 @@ fn a_ticket_that_the_relay_knows_to_be_used_up_is_refused_with_the_reason() {
     let (founder, first, second) = (Home::new(), Home::new(), Home::new());
     founder.run(&["init", "--name", "Notes"]);
     founder.run(&["relay", "add", &relay.url]);
-    let ticket = founder.json(&["invite"])["ticket"].as_str().unwrap().to_owned();
-    founder.json(&["sync", "now"]);
+    let ticket = founder.invite();
+    founder.sync();
     first.run(&["join", &ticket]);
     let (code, _, err) = second.ran(&["join", &ticket]);
     assert_ne!(code, Some(0));

@@ -72,7 +72,7 @@ fn a_log_that_was_told_in_another_order_is_caught_by_the_word_that_was_kept_of_i
     victim.run(&["init", "--name", "Notes"]);
     victim.run(&["relay", "add", &liar.url]);
     for other in &others {
-        let ticket = victim.json(&["invite"])["ticket"].as_str().unwrap().to_owned();
+        let ticket = victim.invite();
         assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
         other.run(&["join", &ticket]);
         assert_eq!(try_to_sync(other)["summary"]["state"], "synced");

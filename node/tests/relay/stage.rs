@@ -9,19 +9,21 @@ use std::time::{Duration, Instant};
 
 use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::ids::unhex;
+use nodespace_servers::{Place, Postgres, Redis};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long the servers may take to be there, on a machine that is busy with other tests.
+/// How long a relay may take to answer, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A relay that runs.
 pub(crate) struct Relay {
     pub(crate) url: String,
     program: PathBuf,
-    database: String,
     supervisor: Child,
     folder: TempDir,
+    postgres: Postgres,
+    _redis: Redis,
 }
 
 /// The relay's program, where it was built.
@@ -31,28 +33,21 @@ fn relay_program() -> Option<PathBuf> {
     Some(named.unwrap_or(beside)).filter(|program| program.exists())
 }
 
-/// Starts both servers and the relay under a shell that ends all three when its input ends: also when this test is killed.
+/// Runs the relay until its own input ends: also when this test is killed. Nobody but the relay holds its output: that ends when it does.
 const SUPERVISOR: &str = r#"
-    set -euo pipefail
-    . "$SCRIPTS/servers.sh"
-    finish() {
-        [ -z "${relay:-}" ] || { kill "$relay" 2>/dev/null || true; wait "$relay" 2>/dev/null || true; }
-        stop_redis "$SERVERS"
-        stop_postgres "$SERVERS"
-        rm -rf "$SERVERS"
-    }
-    trap finish EXIT
-    start_postgres "$SERVERS" >&2
-    start_redis "$SERVERS" >&2
-    psql_in "$SERVERS" postgres -c 'CREATE DATABASE relay' >&2
-    export NODESPACE_RELAY_DATABASE_URL="postgres://relay@localhost:$postgres_port/relay?host=$SERVERS"
-    export NODESPACE_RELAY_REDIS_URL="redis+unix://$SERVERS/redis.sock"
-    # A free port, and whatever takes it meanwhile makes the relay say so and the next one be tried.
-    "$PROGRAM" serve --migrate >&2 &
+    "$0" serve --migrate &
     relay=$!
-    echo "ready $NODESPACE_RELAY_DATABASE_URL"
-    cat >/dev/null
+    exec >/dev/null
+    cat
+    kill "$relay"
+    wait "$relay"
 "#;
+
+/// The servers of one relay.
+async fn servers() -> anyhow::Result<(Postgres, Redis)> {
+    let place = Place::temporary()?;
+    Ok((Postgres::create(&place).await?, Redis::create(&place).await?))
+}
 
 impl Relay {
     /// Starts one; `None`, and why on standard error, where what it needs is missing.
@@ -61,39 +56,24 @@ impl Relay {
             eprintln!("skipped: the program nodespace-relay was not built; run `cargo build --workspace` or set NODESPACE_RELAY_PROGRAM");
             return None;
         };
-        let has = |command: &str| {
-            Command::new("bash")
-                .args(["-c", command])
-                .stderr(Stdio::null())
-                .stdout(Stdio::null())
-                .status()
-                .is_ok_and(|status| status.success())
-        };
-        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("scripts");
-        let servers = format!(
-            ". '{}/servers.sh'; postgres_programs && command -v redis-server && command -v redis-cli && command -v psql",
-            scripts.display()
-        );
-        if !has(&servers) {
-            eprintln!("skipped: PostgreSQL or Redis is not installed; run scripts/setup.sh relay");
+        if let Err(why) = nodespace_servers::check_installed() {
+            eprintln!("skipped: {why}");
             return None;
         }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (postgres, redis) = runtime.block_on(servers()).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        // Outside of the test's own folder: the servers' user has to get there, and a socket's path is short.
-        let servers = std::env::temp_dir().join(format!("nodespace-relay-{:016x}", getrandom::u64().unwrap()));
-        std::fs::create_dir(&servers).unwrap();
-        // Asked of the system and let go: the relay takes the same one a moment later.
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut command = Command::new("bash");
-        command.args(["-c", SUPERVISOR]).env("SCRIPTS", &scripts).env("SERVERS", &servers).env("PROGRAM", &program);
-        command.env("NODESPACE_RELAY_SERVER_ADDRESS", address.to_string()).env("NODESPACE_RELAY_SERVER_DATA", folder.path());
+        let mut command = Command::new("sh");
+        command.args(["-c", SUPERVISOR]).arg(&program);
+        command.env("NODESPACE_RELAY_DATABASE_URL", postgres.url()).env("NODESPACE_RELAY_REDIS_URL", redis.url());
+        command.env("NODESPACE_RELAY_SERVER_ADDRESS", "127.0.0.1:0").env("NODESPACE_RELAY_SERVER_DATA", folder.path());
         // Ctrl-C at the test ends it by the end of its input, in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut supervisor = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(supervisor.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let database = line.strip_prefix("ready ").expect("the servers start; see above").trim().to_owned();
-        let relay = Self { url: format!("http://{address}"), program, database, supervisor, folder };
+        let url = line.trim().strip_prefix("relay    ").expect("the relay starts; see above").to_owned();
+        let relay = Self { url, program, supervisor, folder, postgres, _redis: redis };
         until("the relay answers", || relay.get("/health"));
         Some(relay)
     }
@@ -115,7 +95,7 @@ impl Relay {
     /// Runs `nodespace-relay admin`, as whoever runs the relay does.
     pub(crate) fn admin(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(&self.program);
-        command.env("NODESPACE_RELAY_DATABASE_URL", &self.database).env("NODESPACE_RELAY_SERVER_DATA", self.folder.path());
+        command.env("NODESPACE_RELAY_DATABASE_URL", self.postgres.url()).env("NODESPACE_RELAY_SERVER_DATA", self.folder.path());
         let output = command.arg("admin").args(arguments).stdin(Stdio::null()).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -198,6 +178,25 @@ impl Home {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let out = self.run(&[arguments, &["--json"]].concat());
         serde_json::from_str(out.lines().last().unwrap_or_default()).or_else(|_| serde_json::from_str(&out)).unwrap()
+    }
+
+    /// The text of a node as the device holds it.
+    #[track_caller]
+    pub(crate) fn text(&self, id: &str) -> String {
+        self.json(&["node", "get", id])["content"].as_str().unwrap().to_owned()
+    }
+
+    /// A ticket to its workspace. It is worth something to others when the relay has it, too.
+    #[track_caller]
+    pub(crate) fn invite(&self) -> String {
+        self.json(&["invite"])["ticket"].as_str().unwrap().to_owned()
+    }
+
+    /// Syncs with the relay, until both hold the same.
+    #[track_caller]
+    pub(crate) fn sync(&self) {
+        let status = self.json(&["sync", "now"]);
+        assert_eq!(status["summary"]["state"], "synced", "{status}");
     }
 
     pub(crate) fn ran(&self, arguments: &[&str]) -> (Option<i32>, String, String) {

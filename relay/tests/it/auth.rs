@@ -102,14 +102,42 @@ async fn a_removal_ends_a_token_at_once_at_every_instance() {
     let (mut founder, joiner) = two_members(&relay).await;
     let path = format!("/v1/workspaces/{}", founder.workspace);
     assert_eq!(other.get(&path, Some(&joiner.token)).await.json()["role"], "editor");
-    let seen = founder.replica.frontier().iter().flat_map(|entry| entry.heads.iter().map(|head| (entry.log, *head))).collect();
-    let remove = WorkspaceAction::RemoveMember { user: joiner.user.user(), seen };
-    founder.replica.change_workspace(clock::now(), remove).unwrap();
-    founder.replica.commit().unwrap();
+    remove(&mut founder, &joiner);
     founder.sync(&relay).await;
     assert_eq!(other.get(&path, Some(&joiner.token)).await.refusal(), (403, "removed".into()));
     assert_eq!(joiner.send(&other, &pull(&joiner), Encoding::Cbor).await.refusal(), (403, "removed".into()));
     assert_eq!(joiner.try_login(&other).await.refusal(), (403, "removed".into()));
+}
+
+/// One member's removal of another.
+fn remove(founder: &mut Device, member: &Device) {
+    let seen = founder.replica.frontier().iter().flat_map(|entry| entry.heads.iter().map(|head| (entry.log, *head))).collect();
+    let remove = WorkspaceAction::RemoveMember { user: member.user.user(), seen };
+    founder.replica.change_workspace(clock::now(), remove).unwrap();
+    founder.replica.commit().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_ends_what_another_instance_remembers_of_a_busy_member() {
+    let relay = TestRelay::start().await;
+    let other = relay.another().await;
+    let (mut founder, mut joiner) = two_members(&relay).await;
+    // Turn after turn of the other instance is the joiner's, whom it knows by then.
+    for number in 0..4 {
+        joiner.create(&format!("j{number}"), "text");
+        joiner.sync(&other).await;
+    }
+    founder.sync(&relay).await;
+    remove(&mut founder, &joiner);
+    founder.sync(&relay).await;
+    joiner.create("late", "text");
+    let packet = joiner.packet(8);
+    assert_eq!(joiner.send(&other, &packet, Encoding::Cbor).await.refusal(), (403, "removed".into()));
+    assert_eq!(joiner.send(&relay, &packet, Encoding::Cbor).await.refusal(), (403, "removed".into()));
+    // Whoever stays is served as before, at both.
+    founder.create("after", "text");
+    founder.sync(&other).await;
+    founder.sync(&relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,11 +11,11 @@ use nodespace_relay::checkpoints::CHECKPOINT_FOLDER;
 use nodespace_relay::clock;
 use nodespace_relay::config::Config;
 use nodespace_relay::relay::MARKER_FILE;
-use nodespace_relay::store::{Database, WorkspaceRow, canonical_nodes};
+use nodespace_relay::store::{WorkspaceRow, canonical_nodes};
 use tempfile::TempDir;
 
 use crate::load::{Seen, Team};
-use crate::servers::{Postgres, Shared, create_database};
+use crate::servers::{Shared, own_postgres_and_config};
 use crate::world::{TestRelay, config};
 
 /// A relay that is stopped and started again, with a workspace that is written to.
@@ -299,27 +299,21 @@ enum Restored {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_of_what_a_restored_database_lost_is_thrown_away() {
     for restored in [Restored::Noticed, Restored::Behind, Restored::Overtaken] {
-        let mut postgres = Postgres::start();
-        create_database(&postgres.url("postgres"), "relay").await;
-        let data = tempfile::tempdir().unwrap();
         // Without Redis: when the marker is lost too, nothing outside the database remembers how far it was.
-        let config = config(&postgres.url("relay"), None, data.path().to_owned());
-        Database::migrate(&config.database).await.unwrap();
+        let (mut postgres, config, data) = own_postgres_and_config(None).await;
         let (mut bench, relay) = Bench::with(7, config, data).await;
         bench.push(4).await;
         relay.stop().await;
-        postgres.stop("INT");
-        let (place, backup) = (postgres.folder.join("data"), postgres.folder.join("backup"));
-        assert!(std::process::Command::new("cp").arg("-a").arg(&place).arg(&backup).status().unwrap().success());
-        postgres.run();
+        postgres.stop().await.unwrap();
+        postgres.back_up_files().await.unwrap();
+        postgres.start().await.unwrap();
         let relay = bench.start().await;
         bench.push(8).await;
         relay.stop().await;
         // The disk is lost; the backup takes its place. The checkpoint is of what is lost.
-        postgres.stop("KILL");
-        fs::remove_dir_all(&place).unwrap();
-        fs::rename(&backup, &place).unwrap();
-        postgres.run();
+        postgres.kill().unwrap();
+        postgres.restore_files().unwrap();
+        postgres.start().await.unwrap();
         bench.team.writers.iter_mut().for_each(|writer| writer.acknowledged.truncate(4 * 25));
         // Others write: what they bring takes the versions of what is lost.
         bench.writers = 2..4;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{AsyncReadExt as _, AsyncWriteExt as _, StreamExt as _};
 use libp2p::identity::Keypair;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, Swarm, SwarmBuilder, autonat, identify, noise, ping, relay, yamux};
+use libp2p::{Multiaddr, StreamProtocol, Swarm, SwarmBuilder, autonat, identify, noise, ping, relay, yamux};
 use nodespace_protocol::crypto::KeyPair;
 use tokio::time::timeout;
 
@@ -18,7 +18,13 @@ struct Behaviour {
     autonat: autonat::v2::client::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    stream: libp2p_stream::Behaviour,
 }
+
+/// What is sent through a circuit in bulk.
+const BULK: StreamProtocol = StreamProtocol::new("/nodespace/test/bulk/1");
+/// Bytes of it: eight times what libp2p's own bound on a circuit lets pass.
+const BULK_BYTES: usize = 8 * 128 * 1024;
 
 /// A device on the network, with its own key.
 fn peer(key: &KeyPair) -> Swarm<Behaviour> {
@@ -34,6 +40,7 @@ fn peer(key: &KeyPair) -> Swarm<Behaviour> {
             autonat: autonat::v2::client::Behaviour::default(),
             identify: identify::Behaviour::new(identify::Config::new("/nodespace/test/1".into(), identity.public())),
             ping: ping::Behaviour::new(ping::Config::new()),
+            stream: libp2p_stream::Behaviour::new(),
         })
         .unwrap()
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(60)))
@@ -87,6 +94,36 @@ async fn members_meet_through_the_relay_and_strangers_do_not() {
         assert!(has_counted(&relay, event).await, "{event}");
     }
     let _: &Device = &founder;
+}
+
+/// What was seen with libp2p's own bounds: a circuit ends after 128 KiB, in the middle of whatever is synced through it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circuit_carries_a_whole_sync() {
+    let relay = TestRelay::with(|config| config.circuit.listen = vec!["/ip4/127.0.0.1/tcp/0".into()]).await;
+    let (founder, joiner) = two_members(&relay).await;
+    let address = circuit(&relay).await;
+    let (mut listening, mut dialling) = (peer(&founder.author.key), peer(&joiner.author.key));
+    assert!(reserve(&mut listening, &address, 10).await);
+    let other = *listening.local_peer_id();
+    let target = address.with(Protocol::P2pCircuit).with(Protocol::P2p(other));
+    assert!(dial(&mut dialling, &mut listening, &target, 10).await);
+    let mut taken = listening.behaviour().stream.new_control().accept(BULK).unwrap();
+    let mut control = dialling.behaviour().stream.new_control();
+    let both = tokio::spawn(async move { tokio::join!(keep(&mut listening), keep(&mut dialling)) });
+    let send = async {
+        let mut stream = control.open_stream(other, BULK).await.unwrap();
+        stream.write_all(&vec![7; BULK_BYTES]).await.unwrap();
+        stream.close().await.unwrap();
+    };
+    let receive = async {
+        let (_, mut stream) = taken.next().await.unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        received
+    };
+    let ((), received) = timeout(Duration::from_secs(30), async { tokio::join!(send, receive) }).await.unwrap();
+    assert_eq!(received.len(), BULK_BYTES);
+    both.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nodespace_protocol::ids::RelayId;
-use nodespace_relay::config::{DatabaseConfig, Secret};
 use nodespace_relay::key::RelayKey;
 use nodespace_relay::relay::KEY_FILE;
-use nodespace_relay::store::Database;
+use nodespace_servers::{Postgres, Redis};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::servers::{Postgres, RedisServer, create_database};
+use crate::servers::{own_postgres, own_redis};
+use crate::world::eventually;
 
 /// Some relays, their servers and a proxy.
 pub(crate) struct Cluster {
     pub(crate) url: String,
     pub(crate) relay_id: RelayId,
     pub(crate) postgres: Postgres,
-    pub(crate) redis: RedisServer,
+    pub(crate) redis: Redis,
     program: String,
     relays: Vec<Child>,
     backends: Arc<Mutex<Vec<Option<SocketAddr>>>>,
@@ -33,25 +33,22 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts everything, with so many relays.
     pub(crate) async fn start(program: &str, relays: usize) -> Self {
-        let (postgres, redis) = (Postgres::start(), RedisServer::start());
-        create_database(&postgres.url("postgres"), "relay").await;
-        let config = DatabaseConfig { url: Secret::new(postgres.url("relay")), ..DatabaseConfig::default() };
-        Database::migrate(&config).await.unwrap();
+        let (postgres, redis) = (own_postgres().await, own_redis().await);
         let data = tempfile::tempdir().unwrap();
         let relay_id = RelayKey::load_or_create(&data.path().join(KEY_FILE)).unwrap().id();
         let backends = Arc::new(Mutex::new(vec![None; relays]));
         let url = proxy(Arc::clone(&backends)).await;
         let mut cluster = Self { url, relay_id, postgres, redis, program: program.to_owned(), relays: Vec::new(), backends, data };
         for number in 0..relays {
-            let child = cluster.spawn(number);
+            let child = cluster.spawn(number).await;
             cluster.relays.push(child);
         }
         cluster
     }
 
-    fn spawn(&self, number: usize) -> Child {
+    async fn spawn(&self, number: usize) -> Child {
         // A relay that cannot reach its database when it starts ends, and is started again by whoever keeps it running.
-        crate::servers::until("a relay's start", || self.try_spawn(number))
+        eventually("a relay's start", async || self.try_spawn(number)).await
     }
 
     fn try_spawn(&self, number: usize) -> Option<Child> {
@@ -62,7 +59,7 @@ impl Cluster {
         let settings = [
             ("SERVER_ADDRESS", "127.0.0.1:0".to_owned()),
             ("SERVER_DATA", self.data.path().display().to_string()),
-            ("DATABASE_URL", self.postgres.url("relay")),
+            ("DATABASE_URL", self.postgres.url()),
             ("REDIS_URL", self.redis.url()),
             ("LIMITS_ADDRESS_REQUESTS", "{ per_second = 1e6, burst = 1000000 }".into()),
             ("LIMITS_ADDRESS_CHALLENGES", "{ per_second = 1e6, burst = 1000000 }".into()),
@@ -87,15 +84,25 @@ impl Cluster {
         self.backends.lock().unwrap()[number] = None;
         self.relays[number].kill().unwrap();
         self.relays[number].wait().unwrap();
-        self.relays[number] = self.spawn(number);
-        tokio::task::yield_now().await;
+        self.relays[number] = self.spawn(number).await;
     }
 
-    /// Stops PostgreSQL by a signal, and starts it again.
-    pub(crate) async fn restart_postgres(&mut self, signal: &str) {
-        self.postgres.stop(signal);
-        self.postgres.run();
-        tokio::task::yield_now().await;
+    /// Stops PostgreSQL in order, and starts it again.
+    pub(crate) async fn restart_postgres(&mut self) {
+        self.postgres.stop().await.unwrap();
+        self.postgres.start().await.unwrap();
+    }
+
+    /// Kills PostgreSQL as a crash would, and starts it again.
+    pub(crate) async fn crash_postgres(&mut self) {
+        self.postgres.kill().unwrap();
+        self.postgres.start().await.unwrap();
+    }
+
+    /// Kills Redis, and starts it again, empty.
+    pub(crate) async fn crash_redis(&mut self) {
+        self.redis.kill().unwrap();
+        self.redis.start().await.unwrap();
     }
 
     /// The memory that relays hold at present, in bytes, each.

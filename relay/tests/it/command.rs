@@ -119,7 +119,7 @@ async fn serve_prints_the_url_and_ends_in_order() {
     let answer = crate::world::Answer::of(answer).await.json();
     assert_eq!(answer["relay_id"], id);
     assert_eq!(setting.run(&["admin", "id"]), (Some(0), format!("{id}\n")));
-    servers::signal_process(relay.id(), "TERM");
+    assert!(Command::new("kill").arg("-TERM").arg(relay.id().to_string()).status().unwrap().success());
     assert_eq!(relay.wait().unwrap().code(), Some(0));
 }
 

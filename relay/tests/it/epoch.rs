@@ -1,27 +1,15 @@
 //! The epoch: a database that was set back is noticed, and nobody skips what took the place of what was lost.
 
-use std::path::Path;
-use std::process::Command;
-
 use nodespace_protocol::view::{Cursor, Encoding, SyncPacket};
 use nodespace_relay::clock;
 use nodespace_relay::relay::MARKER_FILE;
-use nodespace_relay::store::Database;
 
-use crate::servers::{Postgres, Shared, create_database};
-use crate::world::{TestRelay, config, two_members};
-
-fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
-}
+use crate::servers::{Shared, own_postgres_and_config};
+use crate::world::{TestRelay, two_members};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restored_backup_begins_a_new_epoch_and_nothing_is_skipped() {
-    let mut postgres = Postgres::start();
-    create_database(&postgres.url("postgres"), "relay").await;
-    let data = tempfile::tempdir().unwrap();
-    let config = config(&postgres.url("relay"), Some(Shared::get().redis()), data.path().to_owned());
-    Database::migrate(&config.database).await.unwrap();
+    let (mut postgres, config, data) = own_postgres_and_config(Some(Shared::get().redis())).await;
     let relay = TestRelay::run(config.clone()).await;
     let (mut founder, mut joiner) = two_members(&relay).await;
     founder.create("before", "in the backup");
@@ -30,9 +18,9 @@ async fn a_restored_backup_begins_a_new_epoch_and_nothing_is_skipped() {
     let before = relay.app.parts().database.epoch().current();
     relay.stop().await;
     // A cold backup.
-    postgres.stop("INT");
-    copy(&postgres.folder.join("data"), &postgres.folder.join("backup"));
-    postgres.run();
+    postgres.stop().await.unwrap();
+    postgres.back_up_files().await.unwrap();
+    postgres.start().await.unwrap();
     let relay = TestRelay::run(config.clone()).await;
     assert_eq!(relay.app.parts().database.epoch().current(), before, "a restart is no new epoch");
     founder.login(&relay).await;
@@ -42,10 +30,9 @@ async fn a_restored_backup_begins_a_new_epoch_and_nothing_is_skipped() {
     joiner.sync(&relay).await;
     relay.stop().await;
     // The disk is lost; the backup takes its place.
-    postgres.stop("KILL");
-    std::fs::remove_dir_all(postgres.folder.join("data")).unwrap();
-    std::fs::rename(postgres.folder.join("backup"), postgres.folder.join("data")).unwrap();
-    postgres.run();
+    postgres.kill().unwrap();
+    postgres.restore_files().unwrap();
+    postgres.start().await.unwrap();
     let relay = TestRelay::run(config.clone()).await;
     let after = relay.app.parts().database.epoch().current();
     assert!(after > before);

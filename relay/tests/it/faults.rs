@@ -8,12 +8,11 @@ use nodespace_protocol::replica::Replica;
 use nodespace_protocol::store::MemoryStore;
 use nodespace_protocol::view::Encoding;
 use nodespace_relay::clock;
-use nodespace_relay::store::Database;
 
 use crate::cluster::Cluster;
-use crate::load::{Seen, Team, Verdict, check};
-use crate::servers::{Postgres, create_database};
-use crate::world::{Device, TestRelay, config, eventually};
+use crate::load::{Seen, Team, Verdict, check, push_all};
+use crate::servers::own_postgres_and_config;
+use crate::world::{Device, TestRelay, eventually};
 
 const WORKSPACES: usize = 4;
 const WRITERS: usize = 4;
@@ -45,28 +44,17 @@ async fn heavy_nothing_is_lost_twice_or_skipped_while_servers_fail() {
             })
         })
         .collect();
-    let mut writing = tokio::task::JoinSet::new();
-    for (number, team) in teams.iter_mut().enumerate() {
-        for mut writer in std::mem::take(&mut team.writers) {
-            writing.spawn(async move {
-                writer.push(PACKETS, OPS).await;
-                (number, writer)
-            });
-        }
-    }
+    let mut writing = push_all(&mut teams, PACKETS, OPS);
     // One fault after the other, for as long as somebody writes; each kind at least once.
     let mut faults = 0;
     let mut finished = Vec::new();
     while finished.len() < WORKSPACES * WRITERS || faults < 6 {
         match faults % 6 {
             0 | 3 => cluster.kill_relay(faults / 3 % 2).await,
-            1 => cluster.redis.flush(),
-            2 => cluster.restart_postgres("INT").await,
-            4 => {
-                cluster.redis.kill();
-                cluster.redis.run();
-            }
-            _ => cluster.restart_postgres("KILL").await,
+            1 => cluster.redis.flush().await.unwrap(),
+            2 => cluster.restart_postgres().await,
+            4 => cluster.crash_redis().await,
+            _ => cluster.crash_postgres().await,
         }
         faults += 1;
         // The next one comes when something was acknowledged in between.
@@ -74,7 +62,7 @@ async fn heavy_nothing_is_lost_twice_or_skipped_while_servers_fail() {
             finished.push(writer.unwrap());
         }
     }
-    for (number, writer) in finished {
+    for (number, writer, _) in finished {
         teams[number].writers.push(writer);
     }
     done.send(true).unwrap();
@@ -99,12 +87,8 @@ async fn heavy_nothing_is_lost_twice_or_skipped_while_servers_fail() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_silent_is_given_up_and_found_again() {
-    let postgres = Postgres::start();
-    create_database(&postgres.url("postgres"), "relay").await;
-    let data = tempfile::tempdir().unwrap();
-    let mut config = config(&postgres.url("relay"), None, data.path().to_owned());
+    let (postgres, mut config, _data) = own_postgres_and_config(None).await;
     (config.database.statement_seconds, config.database.acquire_seconds) = (1, 1);
-    Database::migrate(&config.database).await.unwrap();
     let relay = TestRelay::run(config).await;
     let mut device = Device::found();
     device.login(&relay).await;
@@ -112,13 +96,13 @@ async fn a_database_that_is_silent_is_given_up_and_found_again() {
     device.sync(&relay).await;
     device.create("b", "more text");
     let packet = device.packet(8);
-    postgres.freeze();
+    postgres.freeze().unwrap();
     // At once, and more than there are connections: each is told, in a time that is bounded.
     let asking = futures::future::join_all((0..12).map(|_| device.send(&relay, &packet, Encoding::Cbor)));
     for answer in tokio::time::timeout(std::time::Duration::from_secs(30), asking).await.expect("an answer in time") {
         assert_eq!(answer.refusal(), (503, "database_unavailable".into()));
     }
-    postgres.thaw();
+    postgres.thaw().unwrap();
     let found = eventually("the database is found again", async || {
         let health = relay.get("/health", None).await;
         health.status.is_success().then_some(())

@@ -3,7 +3,7 @@
 use nodespace_protocol::view::Encoding;
 use nodespace_relay::config::{Rate, Secret};
 
-use crate::servers::RedisServer;
+use crate::servers::own_redis;
 use crate::world::{Device, TestRelay};
 
 /// So slow that nothing is refilled while a test runs.
@@ -33,7 +33,7 @@ async fn served(relays: &[&TestRelay], device: &Device) -> Vec<u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_enforce_one_limit_and_each_its_own_without_redis() {
-    let mut redis = RedisServer::start();
+    let mut redis = own_redis().await;
     let url = redis.url();
     let relay = TestRelay::with(|config| {
         config.redis.url = Some(Secret::new(&url));
@@ -48,7 +48,7 @@ async fn two_instances_enforce_one_limit_and_each_its_own_without_redis() {
     // One request went into the sync.
     assert_eq!(counts.iter().sum::<u32>(), 39, "{counts:?}");
     // Redis is away: each instance has counted only what came to it, and refuses by that.
-    redis.kill();
+    redis.kill().unwrap();
     let counts = served(&[&relay, &other], &device).await;
     assert_eq!(counts.iter().sum::<u32>(), 40, "the rest of both instances' own bursts: {counts:?}");
     assert_eq!(served(&[&relay, &other], &device).await.iter().sum::<u32>(), 0);
@@ -58,7 +58,7 @@ async fn two_instances_enforce_one_limit_and_each_its_own_without_redis() {
     assert!(metrics.contains("nodespace_relay_redis_up 0"), "{metrics}");
     assert!(metrics.contains("nodespace_relay_refusals_total{code=\"device_rate_exceeded\"}"), "{metrics}");
     // It comes back empty: the shared count begins anew, the instances' own hold.
-    redis.run();
+    redis.start().await.unwrap();
     let health = crate::world::eventually("Redis is found again", async || relay.app.parts().redis.ping().await.then_some(()));
     health.await;
     assert_eq!(served(&[&relay, &other], &device).await.iter().sum::<u32>(), 0);

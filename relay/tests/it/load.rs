@@ -28,6 +28,7 @@ use nodespace_relay::clock;
 use nodespace_relay::hex::unhex;
 use reqwest::Client;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 /// How long a request is tried again before the load gives up: longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -311,6 +312,21 @@ impl Writer {
         }
         took
     }
+}
+
+/// Has the writers of all teams push at the same time, so many packets each. Every one comes back with its team's number and how long each
+/// packet took.
+pub(crate) fn push_all(teams: &mut [Team], packets: usize, ops: usize) -> JoinSet<(usize, Writer, Vec<Duration>)> {
+    let mut pushing = JoinSet::new();
+    for (number, team) in teams.iter_mut().enumerate() {
+        for mut writer in std::mem::take(&mut team.writers) {
+            pushing.spawn(async move {
+                let took = writer.push(packets, ops).await;
+                (number, writer, took)
+            });
+        }
+    }
+    pushing
 }
 
 /// What a reader was given, by cursor.

@@ -21,6 +21,7 @@ mod notify;
 mod quota;
 mod servers;
 mod slow_readers;
+mod spares;
 mod sync;
 mod tls;
 mod world;

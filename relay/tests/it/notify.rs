@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::servers::RedisServer;
+use crate::servers::own_redis;
 use crate::world::{Device, TestRelay, two_members};
 
 type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
@@ -64,19 +64,19 @@ async fn a_push_at_one_instance_shows_at_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_redis_changes_show_a_little_later() {
-    let mut redis = RedisServer::start();
+    let mut redis = own_redis().await;
     let url = redis.url();
     let relay = TestRelay::with(|config| config.redis.url = Some(Secret::new(&url))).await;
     let other = relay.another().await;
     let (mut founder, joiner) = two_members(&relay).await;
     let mut socket = listen(&other, &joiner).await.unwrap();
     next(&mut socket).await.unwrap();
-    redis.kill();
+    redis.kill().unwrap();
     founder.create("a", "text");
     founder.sync(&relay).await;
     assert_eq!(next_version(&mut socket, 4).await, 4);
     // And when it is back, at once again.
-    redis.run();
+    redis.start().await.unwrap();
     founder.create("b", "text");
     founder.sync(&relay).await;
     assert_eq!(next_version(&mut socket, 5).await, 5);

@@ -107,6 +107,32 @@ async fn the_same_packet_twice_is_stored_once_and_acknowledged_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_to_a_push_is_the_one_that_the_log_gives() {
+    let relay = TestRelay::start().await;
+    let mut device = Device::found();
+    device.login(&relay).await;
+    for round in 0..4 {
+        (0..3).for_each(|number| device.create(&format!("node-{round}-{number}"), "some text"));
+        let packet = device.packet(64);
+        // Nobody else writes, so the first answer needs no reading; the second time all of it is there, and read.
+        let first = device.send(&relay, &packet, Encoding::Cbor).await.sync();
+        let second = device.send(&relay, &packet, Encoding::Cbor).await.sync();
+        assert!(!first.pushed.is_empty() && first.checkpoint.is_some());
+        assert_eq!(first, second);
+        device.note_applied(&packet, &first);
+        device.take(&relay, &first);
+    }
+    // From an older cursor the page begins before what the packet adds: that is read, and sent.
+    device.create("last", "some text");
+    let mut packet = device.packet(64);
+    packet.last_known_version = 0;
+    let answer = device.send(&relay, &packet, Encoding::Cbor).await.sync();
+    assert!(!answer.segments.is_empty());
+    assert_eq!(answer.pushed.iter().map(|run| run.operations).sum::<u32>(), 1);
+    assert_eq!(answer.latest_version, device.cursor.version + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_logs_come_in_pages_and_the_running_hash_goes_through_all() {
     let relay = TestRelay::start().await;
     let mut founder = Device::found();

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use nodespace_servers::Signals;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cluster::device::Launcher;
 use crate::cluster::program;
@@ -61,32 +61,6 @@ impl Workplace {
     /// Keeps a temporary folder, for whoever wants to see what went wrong. Answers where it is.
     pub fn keep(self) -> PathBuf {
         self.temporary.map_or(self.path, tempfile::TempDir::keep)
-    }
-}
-
-/// The signals that end a command.
-#[derive(Debug)]
-pub struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Begins to listen; from here on they end nothing by themselves.
-    ///
-    /// # Errors
-    /// When the system does not let us.
-    pub fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// Waits for the next one.
-    pub async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
     }
 }
 

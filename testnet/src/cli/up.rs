@@ -3,9 +3,10 @@
 use std::io::Write;
 
 use anyhow::{Result, bail, ensure};
+use nodespace_servers::Signals;
 use serde_json::json;
 
-use super::cluster::{ClusterArguments, Signals, runtime};
+use super::cluster::{ClusterArguments, runtime};
 use crate::cluster::Cluster;
 use crate::cluster::forming::Plan;
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nodespace_servers::process::{Launch, Process};
 use tokio::sync::watch;
 
 use super::api::answer::Network;
 use super::api::{Api, ApiError, ApiFile};
-use super::process::{Launch, Process};
 use super::usage::Usage;
 
 /// How long a device may take until it answers: it replays its journal first, and may share the machine with many others.
@@ -42,7 +42,7 @@ impl Launcher {
         words.push(self.program.clone().into());
         words.extend(arguments);
         let program = PathBuf::from(words.remove(0));
-        Launch { program, arguments: words, environment, log: log.to_path_buf(), user: None }
+        Launch { program, arguments: words, environment, log: log.to_path_buf(), folder: None, user: None }
     }
 }
 

@@ -6,23 +6,19 @@
 
 mod instance;
 mod liar;
-mod place;
-mod postgres;
 mod proxy;
-mod redis;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use nodespace_protocol::ids::DeviceId;
+use nodespace_servers::{Place, Postgres, Redis};
 use serde::Deserialize;
 
 pub use self::instance::Instance;
 pub use self::liar::{Lie, LieKind};
-pub use self::postgres::Postgres;
 pub use self::proxy::Proxy;
-pub use self::redis::Redis;
 use super::api::Api;
 use super::device::{Launcher, Settings};
 
@@ -59,8 +55,9 @@ impl RelaySide {
     /// When PostgreSQL or Redis is missing, or something does not start.
     pub async fn start(plan: &RelayPlan, folder: &Path) -> Result<Self> {
         ensure!(plan.instances > 0, "a relay has at least one instance");
-        let postgres = Postgres::create(&folder.join("postgres.log")).await.context("no PostgreSQL for the relay")?;
-        let redis = Redis::create(&folder.join("redis.log")).await.context("no Redis for the relay")?;
+        let place = Place::temporary()?.with_logs(folder);
+        let postgres = Postgres::create(&place).await.context("no PostgreSQL for the relay")?;
+        let redis = Redis::create(&place).await.context("no Redis for the relay")?;
         let proxy = Proxy::open(plan.instances).await?;
         let mut settings = settings(folder, &postgres);
         settings.insert("redis.url".into(), redis.url());

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use hyper::Method;
+use nodespace_servers::{Place, Postgres};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::nat::behind_router;
 use super::{Finding, Lab, nft, travels, unwired};
 use crate::cluster::device::{Device, Launcher};
-use crate::cluster::relay::{Instance, Postgres, settings};
+use crate::cluster::relay::{Instance, settings};
 use crate::cluster::{Cluster, POLL, program};
 
 /// How long devices may take to become equal by the relay.
@@ -42,7 +43,7 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     let open = lab.switch("open")?;
     let space = lab.space("relay")?;
     lab.plug(&space, &open, &format!("{RELAY}/24"))?;
-    let postgres = Postgres::create(&folder.join("postgres.log")).await?;
+    let postgres = Postgres::create(&Place::temporary()?.with_logs(folder)).await?;
     let mut relay = relay(&space, relay_program, folder, &postgres);
     relay.start().await.context("the relay does not start")?;
     let mut devices = Vec::new();

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nodespace_servers::process::Process;
 use tokio::time::Instant;
 
 use crate::cluster::POLL;
 use crate::cluster::device::{Launcher, Settings};
-use crate::cluster::process::Process;
 
 /// How long it may take until it listens. One that cannot reach its database ends, and is started again by whoever keeps it running.
 const START_TIME_MAX: Duration = Duration::from_secs(60);

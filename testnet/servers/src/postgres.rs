@@ -1,65 +1,85 @@
 //! A PostgreSQL of one's own, on a socket in its folder, driven through its programs.
 
-use std::path::{Path, PathBuf};
+mod backup;
+mod trouble;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use super::place::Place;
-use crate::cluster::POLL;
-use crate::cluster::process::Process;
+use crate::process::Process;
+use crate::{POLL, Place, START_TIME_MAX, folders_of_programs, postgres_url};
 
-/// How long it may take until it answers; after a crash it replays its log first.
-const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long it may take to stop in order.
-const STOP_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long it may take to stop in order: it writes a checkpoint of all there is.
+const STOP_TIME_MAX: Duration = Duration::from_secs(120);
 /// How long one of its programs may take.
 const PROGRAM_TIME_MAX: Duration = Duration::from_secs(120);
 /// How long its end is waited for when nobody can wait otherwise.
 const DROP_TIME_MAX: Duration = Duration::from_secs(10);
 /// The oldest version that the relay takes, and the newest that is looked for.
 const VERSIONS: std::ops::RangeInclusive<u32> = 15..=30;
+/// Where systems keep its programs outside of PATH, before the version and after it.
+const FOLDERS: [(&str, &str); 4] = [
+    ("/usr/lib/postgresql/", "/bin"),
+    ("/usr/pgsql-", "/bin"),
+    ("/opt/homebrew/opt/postgresql@", "/bin"),
+    ("/usr/local/opt/postgresql@", "/bin"),
+];
 /// The database.
 const DATABASE: &str = "relay";
-/// Settings that differ from its own: only the socket is listened on, and its memory is what a test machine can spare. Durability is as in
-/// earnest.
-const SETTINGS: [&str; 5] = ["listen_addresses=", "port=5432", "max_connections=200", "shared_buffers=64MB", "logging_collector=off"];
+/// Settings that differ from its own: only the socket is listened on. Durability is as in earnest.
+const SETTINGS: [&str; 4] = ["listen_addresses=", "port=5432", "max_connections=200", "logging_collector=off"];
+/// What a test machine can spare of memory.
+const TEMPORARY_SETTINGS: [&str; 1] = ["shared_buffers=64MB"];
 
-/// A PostgreSQL with one database. It ends with this value.
+/// A PostgreSQL with one database, `relay`. It ends with this value.
 #[derive(Debug)]
 pub struct Postgres {
     place: Place,
     programs: PathBuf,
-    log: PathBuf,
     process: Option<Process>,
     /// Backups so far.
     backups: usize,
 }
 
 impl Postgres {
-    /// Makes a cluster, starts it, and makes the database.
+    /// Starts one, and makes what is not there yet: its files and the database.
     ///
     /// # Errors
     /// When PostgreSQL is not installed, or does not do what it should.
-    pub async fn create(log: &Path) -> Result<Self> {
-        let mut postgres = Self { place: Place::make("pg")?, programs: programs()?, log: log.to_path_buf(), process: None, backups: 0 };
-        let data = postgres.data();
-        let arguments =
-            ["--username=relay", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions", "-D", &data];
-        postgres.run("initdb", &arguments).await?;
+    pub async fn create(place: &Place) -> Result<Self> {
+        let mut postgres = Self { place: place.clone(), programs: programs()?, process: None, backups: 0 };
+        let is_new = !postgres.data().join("PG_VERSION").exists();
+        if is_new {
+            postgres.initialize().await?;
+        }
         postgres.start().await?;
-        postgres.run_at("createdb", &[DATABASE]).await?;
+        if is_new || postgres.run_at("psql", &["-Xqd", DATABASE, "-c", "SELECT 1"]).await.is_err() {
+            postgres.run_at("createdb", &[DATABASE]).await?;
+        }
         Ok(postgres)
     }
 
+    async fn initialize(&self) -> Result<()> {
+        let data = self.data().display().to_string();
+        let mut arguments = vec!["--username=relay", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "-D", &data];
+        if !self.place.is_kept() {
+            arguments.push("--no-sync");
+        }
+        self.run("initdb", &arguments).await
+    }
+
     /// The URL of its database.
+    #[must_use]
     pub fn url(&self) -> String {
-        format!("postgres://relay@localhost:5432/{DATABASE}?host={}", self.socket())
+        postgres_url(self.place.path(), DATABASE)
     }
 
     /// Whether it runs.
+    #[must_use]
     pub const fn is_running(&self) -> bool {
         self.process.is_some()
     }
@@ -70,10 +90,11 @@ impl Postgres {
     /// When it runs already, or does not answer in time.
     pub async fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "PostgreSQL runs already");
-        let (data, socket) = (self.data(), self.socket());
+        let (data, socket) = (self.data().display().to_string(), self.socket());
         let mut arguments = vec!["-D", &data, "-k", &socket];
-        arguments.extend(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
-        let spawn = || Process::start(self.place.launch(self.programs.join("postgres"), &arguments, &self.log));
+        let spared: &[&str] = if self.place.is_kept() { &[] } else { &TEMPORARY_SETTINGS };
+        arguments.extend(SETTINGS.iter().chain(spared).flat_map(|setting| ["-c", setting]));
+        let spawn = || self.place.start("postgres", self.programs.join("postgres"), &arguments);
         let mut process = spawn()?;
         let deadline = Instant::now() + START_TIME_MAX;
         while self.run_at("pg_isready", &["-q"]).await.is_err() {
@@ -105,35 +126,6 @@ impl Postgres {
         self.take()?.kill()
     }
 
-    /// Writes a backup of the database.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub async fn back_up(&mut self) -> Result<()> {
-        self.backups += 1;
-        let file = self.backup(self.backups);
-        self.run_at("pg_dump", &["--format=custom", "--file", &file, DATABASE]).await
-    }
-
-    /// Puts an empty database in place of the one there is.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub async fn lose(&self) -> Result<()> {
-        self.run_at("dropdb", &["--force", DATABASE]).await?;
-        self.run_at("createdb", &[DATABASE]).await
-    }
-
-    /// Puts the first backup in place of the database.
-    ///
-    /// # Errors
-    /// When there is no backup, or it cannot be restored.
-    pub async fn restore(&self) -> Result<()> {
-        ensure!(self.backups > 0, "there is no backup");
-        self.lose().await?;
-        self.run_at("pg_restore", &["--single-transaction", "--exit-on-error", "--dbname", DATABASE, &self.backup(1)]).await
-    }
-
     /// Ends with an error when it has ended by itself.
     ///
     /// # Errors
@@ -146,20 +138,20 @@ impl Postgres {
         }
     }
 
+    fn running(&self) -> Result<&Process> {
+        self.process.as_ref().context("PostgreSQL is not running")
+    }
+
     fn take(&mut self) -> Result<Process> {
         self.process.take().context("PostgreSQL is not running")
     }
 
-    fn data(&self) -> String {
-        self.place.path().join("data").display().to_string()
+    fn data(&self) -> PathBuf {
+        self.place.path().join("postgres")
     }
 
     fn socket(&self) -> String {
         self.place.path().display().to_string()
-    }
-
-    fn backup(&self, number: usize) -> String {
-        self.place.path().join(format!("backup-{number}")).display().to_string()
     }
 
     /// Runs one of its programs against the running server.
@@ -171,12 +163,14 @@ impl Postgres {
     }
 
     async fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
-        Process::run(self.place.launch(self.programs.join(program), arguments, &self.log), PROGRAM_TIME_MAX).await
+        self.place.run("postgres", self.programs.join(program), arguments, PROGRAM_TIME_MAX).await
     }
 }
 
 impl Drop for Postgres {
     fn drop(&mut self) {
+        // A test that failed may have left it frozen.
+        self.thaw().ok();
         // Its children notice the end of a killed one only after a while, and write into the folder until then.
         if let Some(process) = self.process.take() {
             process.end_by(Signal::INT, DROP_TIME_MAX);
@@ -184,10 +178,18 @@ impl Drop for Postgres {
     }
 }
 
-/// Where its programs are: Debian keeps them outside of PATH.
-fn programs() -> Result<PathBuf> {
-    let in_path = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    let debian = VERSIONS.rev().map(|major| PathBuf::from(format!("/usr/lib/postgresql/{major}/bin")));
-    let found = debian.chain(in_path).find(|folder| folder.join("initdb").exists());
+/// Whether the one in a folder answers.
+pub(crate) async fn answers(place: &Place) -> Result<bool> {
+    let arguments = ["-q", "-p", "5432", "-U", "relay", "-h", &place.path().display().to_string()];
+    Ok(place.run("postgres", programs()?.join("pg_isready"), &arguments, PROGRAM_TIME_MAX).await.is_ok())
+}
+
+/// Where its programs are: the newest version's of those that are there.
+///
+/// # Errors
+/// When there are none.
+pub(crate) fn programs() -> Result<PathBuf> {
+    let of_version = |major: u32| FOLDERS.map(|(before, after)| PathBuf::from(format!("{before}{major}{after}")));
+    let found = VERSIONS.rev().flat_map(of_version).chain(folders_of_programs()).find(|folder| folder.join("initdb").exists());
     found.context("PostgreSQL's server programs are missing: run scripts/setup.sh relay")
 }

@@ -1,7 +1,7 @@
 //! One process of ours: started with a log file, signalled by its number, and gone when we are.
 //!
 //! Dropping a [`Process`] kills it and waits for it, so none outlives an error, a panic or an interrupted command. It runs in a process
-//! group of its own: Ctrl-C in a terminal reaches the testnet alone, which then ends its devices in order.
+//! group of its own: Ctrl-C in a terminal reaches us alone, who then end it in order.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -29,6 +29,8 @@ pub struct Launch {
     pub environment: Vec<(String, String)>,
     /// The file its output is appended to.
     pub log: PathBuf,
+    /// Where it runs, if not where we are.
+    pub folder: Option<PathBuf>,
     /// Whom it runs as, if not as ourselves.
     pub user: Option<User>,
 }
@@ -55,9 +57,11 @@ impl Launch {
             }
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         if let Some(user) = self.user {
-            // Where we are may be closed to that user.
-            command.uid(user.uid).gid(user.gid).current_dir("/");
+            command.uid(user.uid).gid(user.gid);
         }
         Ok(command)
     }
@@ -100,6 +104,14 @@ impl Process {
     /// Its number.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The processes that it has started and that have not ended. Only Linux tells.
+    pub(crate) fn children(&self) -> Result<Vec<Pid>> {
+        let own = Pid::from_child(&self.child).as_raw_nonzero().get();
+        let entries = fs::read_dir("/proc").context("who runs here cannot be read")?;
+        let all = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        Ok(all.filter(|number| parent_of(*number) == Some(own)).filter_map(Pid::from_raw).collect())
     }
 
     /// Whether it has ended, and how.
@@ -211,6 +223,13 @@ impl Drop for Process {
     }
 }
 
+/// Who started a process.
+fn parent_of(number: i32) -> Option<i32> {
+    // After the name, which is in parentheses and may be anything: the state, then the parent.
+    let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// The end of a log file, for an error message.
 pub fn log_tail(path: &Path) -> String {
     let Ok(bytes) = fs::read(path) else { return "(there is no log)".into() };
@@ -227,6 +246,7 @@ mod tests {
             arguments: vec!["-c".into(), script.into()],
             environment: vec![("WHO".into(), "device".into())],
             log: folder.join("log"),
+            folder: None,
             user: None,
         }
     }

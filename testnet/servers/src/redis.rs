@@ -6,12 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use tokio::time::Instant;
 
-use super::place::Place;
-use crate::cluster::POLL;
-use crate::cluster::process::Process;
+use crate::process::Process;
+use crate::{POLL, Place, START_TIME_MAX, redis_url};
 
-/// How long it may take until it answers.
-const START_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a command to it may take.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -19,7 +16,6 @@ const COMMAND_TIME_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Redis {
     place: Place,
-    log: PathBuf,
     process: Option<Process>,
 }
 
@@ -28,18 +24,20 @@ impl Redis {
     ///
     /// # Errors
     /// When it is not installed, or does not answer.
-    pub async fn create(log: &Path) -> Result<Self> {
-        let mut redis = Self { place: Place::make("redis")?, log: log.to_path_buf(), process: None };
+    pub async fn create(place: &Place) -> Result<Self> {
+        let mut redis = Self { place: place.clone(), process: None };
         redis.start().await?;
         Ok(redis)
     }
 
     /// Its URL.
+    #[must_use]
     pub fn url(&self) -> String {
-        format!("redis+unix://{}", self.socket())
+        redis_url(self.place.path())
     }
 
     /// Whether it runs.
+    #[must_use]
     pub const fn is_running(&self) -> bool {
         self.process.is_some()
     }
@@ -50,12 +48,13 @@ impl Redis {
     /// When it runs already, or does not answer in time.
     pub async fn start(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "Redis runs already");
-        let (socket, folder) = (self.socket(), self.place.path().display().to_string());
-        let arguments = ["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket", &socket, "--dir", &folder];
-        let launched = Process::start(self.place.launch("redis-server", &arguments, &self.log));
-        let mut process = launched.context("Redis is missing, perhaps: run scripts/setup.sh relay")?;
+        let (socket, folder) = (socket(self.place.path()).display().to_string(), self.place.path().display().to_string());
+        let mut arguments = vec!["--port", "0", "--save", "", "--appendonly", "no"];
+        arguments.extend(["--unixsocket", &socket, "--unixsocketperm", "700", "--dir", &folder]);
+        let started = self.place.start("redis", "redis-server", &arguments);
+        let mut process = started.context("Redis is missing, perhaps: run scripts/setup.sh relay")?;
         let deadline = Instant::now() + START_TIME_MAX;
-        while self.command("PING").await.is_err() {
+        while command(&self.place, "PING").await.is_err() {
             let ended = process.status()?.is_some();
             ensure!(!ended && Instant::now() < deadline, process.complaint("did not start"));
             tokio::time::sleep(POLL).await;
@@ -77,14 +76,21 @@ impl Redis {
     /// # Errors
     /// When it does not.
     pub async fn flush(&self) -> Result<()> {
-        self.command("FLUSHALL").await
+        command(&self.place, "FLUSHALL").await
     }
+}
 
-    async fn command(&self, word: &str) -> Result<()> {
-        Process::run(self.place.launch("redis-cli", &["-s", &self.socket(), word], &self.log), COMMAND_TIME_MAX).await
-    }
+/// Whether the one in a folder answers.
+pub(crate) async fn answers(place: &Place) -> bool {
+    command(place, "PING").await.is_ok()
+}
 
-    fn socket(&self) -> String {
-        self.place.path().join("redis.sock").display().to_string()
-    }
+/// The socket of the one in a folder.
+pub(crate) fn socket(folder: &Path) -> PathBuf {
+    folder.join("redis.sock")
+}
+
+async fn command(place: &Place, word: &str) -> Result<()> {
+    let socket = socket(place.path()).display().to_string();
+    place.run("redis", "redis-cli", &["-s", &socket, word], COMMAND_TIME_MAX).await
 }

@@ -1,0 +1,93 @@
+//! A PostgreSQL and a Redis that all tests of a run share, started when the first test needs them.
+//!
+//! A runner may give every test a process of its own. Whoever uses the pair holds a shared lock on a file beside it; what watches over the
+//! servers ends them when nobody has held that lock for some seconds.
+//!
+//! `NODESPACE_TEST_POSTGRES_URL` and `NODESPACE_TEST_REDIS_URL` name running servers to be used instead.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::place::{give, unprivileged};
+use crate::{Place, Postgres, Redis, postgres, postgres_url, redis, redis_url};
+
+/// The database that the URL of the shared PostgreSQL names: one that is always there.
+const DATABASE: &str = "postgres";
+
+/// The pair.
+#[derive(Debug)]
+pub struct Shared {
+    postgres: String,
+    redis: String,
+    /// Held for as long as this process uses the pair.
+    _use: File,
+}
+
+impl Shared {
+    /// The pair, started if it is not there. What is to be prepared in PostgreSQL, whose URL is given, is so by one process at a time. Blocks
+    /// this thread while another does.
+    ///
+    /// # Errors
+    /// When servers are missing or do not start, and when they cannot be prepared.
+    pub async fn join(prepare: impl AsyncFnOnce(&str) -> Result<()>) -> Result<Self> {
+        let state = std::env::temp_dir().join(format!("nodespace-shared-servers-{}", rustix::process::geteuid().as_raw()));
+        fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+        let (using, starting) = (lock_file(&state, "use.lock")?, lock_file(&state, "start.lock")?);
+        using.lock_shared().context("the shared servers cannot be locked")?;
+        starting.lock().context("the shared servers cannot be locked")?;
+        let named = |variable: &str| std::env::var(variable).ok().filter(|url| !url.is_empty());
+        let (postgres, redis) = match (named("NODESPACE_TEST_POSTGRES_URL"), named("NODESPACE_TEST_REDIS_URL")) {
+            (Some(postgres), Some(redis)) => (postgres, redis),
+            _ => {
+                let folder = running(&state).await?;
+                (postgres_url(&folder, DATABASE), redis_url(&folder))
+            }
+        };
+        prepare(&postgres).await?;
+        starting.unlock().context("the shared servers cannot be unlocked")?;
+        Ok(Self { postgres, redis, _use: using })
+    }
+
+    /// The URL of a database of PostgreSQL's that is always there.
+    #[must_use]
+    pub fn postgres(&self) -> &str {
+        &self.postgres
+    }
+
+    /// The URL of Redis.
+    #[must_use]
+    pub fn redis(&self) -> &str {
+        &self.redis
+    }
+}
+
+fn lock_file(state: &Path, name: &str) -> Result<File> {
+    let path = state.join(name);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
+/// The folder of servers that run: those that others have started, or new ones.
+async fn running(state: &Path) -> Result<PathBuf> {
+    let ready = state.join("ready");
+    if let Ok(folder) = fs::read_to_string(&ready)
+        && Path::new(&folder).exists()
+    {
+        let place = Place::of_others(Path::new(&folder))?;
+        if postgres::answers(&place).await? && redis::answers(&place).await {
+            return Ok(folder.into());
+        }
+    }
+    // Whoever watches over the servers has to come at the lock.
+    let user = unprivileged()?;
+    give(state, user)?;
+    give(&state.join("use.lock"), user)?;
+    let place = Place::shared(state)?;
+    let servers = (Postgres::create(&place).await?, Redis::create(&place).await?);
+    fs::write(&ready, place.path().display().to_string()).with_context(|| format!("cannot write {}", ready.display()))?;
+    // They outlive this process.
+    std::mem::forget(servers);
+    Ok(place.path().to_path_buf())
+}
