@@ -318,4 +318,14 @@ mod tests {
         let identity = libp2p::identity::Keypair::ed25519_from_bytes(seed).unwrap();
         assert_eq!(device_of(&identity.public().to_peer_id()), Some(KeyPair::from_seed(&seed).device()));
     }
+
+    /// libp2p's own bounds would end every sync in the middle: 128 KiB, two minutes.
+    #[test]
+    fn a_circuit_is_good_for_a_whole_sync() {
+        let (ours, theirs) = (relay_config(&CircuitConfig::default(), &Guests::default()), relay::Config::default());
+        assert!(ours.max_circuit_bytes >= 1 << 30 && ours.max_circuit_bytes > theirs.max_circuit_bytes);
+        assert!(ours.max_circuit_duration >= Duration::from_secs(3_600) && ours.max_circuit_duration > theirs.max_circuit_duration);
+        let any = relay_config(&CircuitConfig { circuit_mib: 0, ..CircuitConfig::default() }, &Guests::default());
+        assert_eq!(any.max_circuit_bytes, 0, "which is how libp2p is told to count nothing");
+    }
 }

@@ -220,6 +220,7 @@ async fn beat(app: App, stop: CancellationToken) {
             _ = ticks.tick() => remember(&app).await,
             () = stop.cancelled() => return,
         }
+        app.parts().database.give_back_stale();
     }
 }
 

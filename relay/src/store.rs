@@ -23,6 +23,8 @@ mod epoch;
 pub(crate) mod members;
 pub(crate) mod nodes;
 pub(crate) mod operations;
+mod roles;
+mod spares;
 pub(crate) mod turns;
 mod workspaces;
 
@@ -37,6 +39,7 @@ pub use workspaces::{WorkspaceRow, WorkspaceSummary};
 pub(crate) use members::MembershipRows;
 pub(crate) use nodes::NodeRows;
 pub(crate) use operations::{FoundRow, OperationRows};
+pub(crate) use roles::standing;
 pub(crate) use workspaces::Advance;
 
 use crate::refusal::Refusal;

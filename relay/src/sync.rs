@@ -101,7 +101,7 @@ impl CloudSyncService {
         }
         let views = options.views.unwrap_or(encoding == nodespace_protocol::view::Encoding::Json);
         let mut response = if options.pull {
-            self.pull(caller, &row, cursor, &pushed.applied, views).await?
+            self.pull(caller, &row, cursor, &pushed, views).await?
         } else {
             self.database.epoch().check(cursor.epoch)?;
             SyncResponse { more: row.version > cursor.version, ..SyncResponse::nothing_new(cursor) }
@@ -190,13 +190,16 @@ impl CloudSyncService {
         caller: &Caller,
         row: &WorkspaceRow,
         cursor: Cursor,
-        applied: &[OpHash],
+        pushed: &Pushed,
         views: bool,
     ) -> Result<SyncResponse, Refusal> {
-        let page = answer::Page::read(&self.database, row, cursor.version).await?;
+        let page = match answer::Page::of_own(row, cursor.version, pushed.added.as_ref()) {
+            Some(page) => page,
+            None => answer::Page::read(&self.database, row, cursor.version).await?,
+        };
         // What was read belongs to one epoch: a database that was set back meanwhile was noticed before it answered.
         self.database.epoch().check(cursor.epoch)?;
-        let (mut response, ops) = page.response(&self.key, caller.workspace, cursor, applied)?;
+        let (mut response, ops) = page.response(&self.key, caller.workspace, cursor, &pushed.applied)?;
         response.more = response.latest_version < row.version;
         if views && !ops.is_empty() {
             response.new_operations = answer::views(&self.hub, caller.workspace, ops).await?;

@@ -26,7 +26,7 @@ mod segments;
 mod turn;
 
 pub use hub::{Hub, HubParts, HubStatus};
-pub use push::{PushJob, Pushed};
+pub use push::{Added, PushJob, Pushed};
 pub use segments::{Run, runs_of};
 
 pub(crate) use log::LogStore;

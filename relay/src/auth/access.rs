@@ -15,7 +15,7 @@ use crate::config::QuotaConfig;
 use crate::key::RelayKey;
 use crate::redis::Redis;
 use crate::refusal::Refusal;
-use crate::store::{Database, DeviceRole, Epoch, Standing, StoreError, WorkspaceRow, members};
+use crate::store::{Database, DeviceRole, Epoch, Standing, StoreError, WorkspaceRow, members, standing};
 use crate::workspace::Hub;
 
 /// What a caller may do.
@@ -185,7 +185,7 @@ impl Access {
 
     async fn standing(&self, workspace: &WorkspaceId, device: &DeviceId) -> Result<Option<Standing>, StoreError> {
         let database = &self.shared.database;
-        database.within(Standing::read(database.read(), workspace, device)).await
+        database.within(standing(database, workspace, device)).await
     }
 
     /// Whether the workspace was brought by the user since the token was issued, and so by it.

@@ -10,6 +10,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 use tokio::time::timeout;
 
+use super::roles::Roles;
+use super::spares::Spares;
 use super::{EpochKeeper, StoreError};
 use crate::config::DatabaseConfig;
 
@@ -36,6 +38,9 @@ const RETURN_WAIT: Duration = Duration::from_secs(2);
 pub struct Database {
     write: PgPool,
     read: PgPool,
+    writers: Spares,
+    readers: Spares,
+    roles: Arc<Roles>,
     epoch: Arc<EpochKeeper>,
     patience: Duration,
 }
@@ -96,7 +101,8 @@ impl Database {
             0 => Duration::MAX,
             seconds => Duration::from_secs(seconds).saturating_add(PATIENCE_BEYOND),
         };
-        Ok(Self { write, read, epoch, patience })
+        let (writers, readers) = (Spares::of(write.clone(), config.connections), Spares::of(read.clone(), config.read_connections));
+        Ok(Self { write, read, writers, readers, roles: Arc::default(), epoch, patience })
     }
 
     /// Applies the migrations that are missing. Several instances may do so at once: they wait for each other.
@@ -157,6 +163,27 @@ impl Database {
         &self.read
     }
 
+    /// Connections of the writing pool that are at hand: for what is asked with every packet, in one statement.
+    pub(crate) const fn writers(&self) -> &Spares {
+        &self.writers
+    }
+
+    /// The same of the reading pool.
+    pub(crate) const fn readers(&self) -> &Spares {
+        &self.readers
+    }
+
+    /// What devices may do, as far as it is remembered.
+    pub(crate) fn roles(&self) -> &Roles {
+        &self.roles
+    }
+
+    /// Gives back to the pools what nobody asked for lately.
+    pub(crate) fn give_back_stale(&self) {
+        self.writers.give_back_stale();
+        self.readers.give_back_stale();
+    }
+
     /// Which incarnation of the logs this is.
     #[must_use]
     pub const fn epoch(&self) -> &Arc<EpochKeeper> {
@@ -186,6 +213,8 @@ impl Database {
 
     /// Ends all connections.
     pub async fn close(&self) {
+        self.writers.close();
+        self.readers.close();
         self.write.close().await;
         self.read.close().await;
     }

@@ -3,7 +3,7 @@
 use nodespace_protocol::ids::{DeviceId, UserId, WorkspaceId};
 use nodespace_protocol::membership::{Membership, Role};
 use nodespace_protocol::view::RunningHash;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::{StoreError, WorkspaceRow, bytes32, signed, unsigned};
 
@@ -37,7 +37,7 @@ impl Standing {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn read(pool: &PgPool, workspace: &WorkspaceId, device: &DeviceId) -> Result<Option<Self>, StoreError> {
+    pub async fn read(executor: impl PgExecutor<'_>, workspace: &WorkspaceId, device: &DeviceId) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query!(
             r#"SELECT number, version, running_hash, bytes, attachment_bytes, held,
                       device AS "device?", user_id AS "user_id?", role AS "role?"
@@ -45,7 +45,7 @@ impl Standing {
             workspace.0.as_slice(),
             device.0.as_slice()
         );
-        let row = row.fetch_optional(pool).await.map_err(StoreError::doing("reading a device's standing"))?;
+        let row = row.fetch_optional(executor).await.map_err(StoreError::doing("reading a device's standing"))?;
         let Some(row) = row else { return Ok(None) };
         const PLACE: &str = "member_devices";
         let device = match (row.device, row.user_id, row.role) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use nodespace_protocol::crypto::Signature;
 use nodespace_protocol::ids::{OpHash, WorkspaceId};
 use nodespace_protocol::op::{Header, Op};
-use nodespace_protocol::view::RunningHash;
-use sqlx::PgPool;
+use nodespace_protocol::view::{PushedRun, RunningHash};
+use sqlx::{PgExecutor, PgPool};
 
 use super::{StoreError, bytes32, signed, unsigned};
 
@@ -106,6 +106,17 @@ impl OperationRows {
         self.bytes
     }
 
+    /// The runs that they are, each up to a signature.
+    pub(crate) fn runs(&self) -> Vec<PushedRun> {
+        let mut before = 0;
+        let ends = self.rows.iter().zip(1_u32..).filter(|(row, _)| row.signed.is_some());
+        ends.map(|(row, through)| {
+            let operations = through - std::mem::replace(&mut before, through);
+            PushedRun { before_segment: 0, operations, last: row.op.hash }
+        })
+        .collect()
+    }
+
     pub(super) fn columns(&self) -> NewColumns<'_> {
         let signed = || self.rows.iter().map(|row| row.signed.as_ref());
         NewColumns {
@@ -120,7 +131,7 @@ impl OperationRows {
 }
 
 /// Reads the rows of some versions, both ends included.
-pub(crate) async fn range(pool: &PgPool, workspace: i64, first: u64, last: u64) -> Result<Vec<LogRow>, StoreError> {
+pub(crate) async fn range(executor: impl PgExecutor<'_>, workspace: i64, first: u64, last: u64) -> Result<Vec<LogRow>, StoreError> {
     let rows = sqlx::query!(
         "SELECT version, op_hash, header, payload, signature, running_hash FROM operations \
          WHERE workspace = $1 AND version BETWEEN $2 AND $3 ORDER BY version",
@@ -128,7 +139,7 @@ pub(crate) async fn range(pool: &PgPool, workspace: i64, first: u64, last: u64) 
         signed(first),
         signed(last)
     );
-    let rows = rows.fetch_all(pool).await.map_err(StoreError::doing("reading operations"))?;
+    let rows = rows.fetch_all(executor).await.map_err(StoreError::doing("reading operations"))?;
     rows.into_iter()
         .map(|row| log_row((row.version, &row.op_hash), (&row.header, row.payload), (row.signature, row.running_hash)))
         .collect()
@@ -197,7 +208,12 @@ pub(crate) async fn by_hash(pool: &PgPool, workspace: i64, hashes: &[OpHash], by
 }
 
 /// Where a page after a version ends: with the segment in which the first bound is reached. `None` when nothing comes after.
-pub(crate) async fn page_end(pool: &PgPool, workspace: i64, after: u64, bounds: PageBounds) -> Result<Option<PageEnd>, StoreError> {
+pub(crate) async fn page_end(
+    executor: impl PgExecutor<'_>,
+    workspace: i64,
+    after: u64,
+    bounds: PageBounds,
+) -> Result<Option<PageEnd>, StoreError> {
     // Sizes are summed along the index; what the page holds is read when its end is known, so an operation of a MiB is never read in vain.
     let row = sqlx::query!(
         r#"WITH page AS (
@@ -212,7 +228,7 @@ pub(crate) async fn page_end(pool: &PgPool, workspace: i64, after: u64, bounds: 
         i64::from(bounds.operations),
         i64::from(bounds.bytes)
     );
-    let row = row.fetch_optional(pool).await.map_err(StoreError::doing("cutting a page"))?;
+    let row = row.fetch_optional(executor).await.map_err(StoreError::doing("cutting a page"))?;
     let end = |version: i64, running: &[u8]| -> Result<PageEnd, StoreError> {
         Ok(PageEnd { version: unsigned(version, "operations")?, running: RunningHash(bytes32(running, "operations")?) })
     };

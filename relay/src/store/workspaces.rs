@@ -2,7 +2,7 @@
 
 use nodespace_protocol::ids::{DeviceId, UserId, WorkspaceId};
 use nodespace_protocol::view::RunningHash;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgExecutor, PgPool};
 
 use super::{StoreError, bytes32, signed, unsigned};
 
@@ -54,12 +54,12 @@ impl WorkspaceRow {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn read(pool: &PgPool, id: &WorkspaceId) -> Result<Option<Self>, StoreError> {
+    pub async fn read(executor: impl PgExecutor<'_>, id: &WorkspaceId) -> Result<Option<Self>, StoreError> {
         let row = sqlx::query!(
             "SELECT number, version, running_hash, bytes, attachment_bytes, held FROM workspaces WHERE id = $1",
             id.0.as_slice()
         );
-        let row = row.fetch_optional(pool).await.map_err(StoreError::doing("reading a workspace"))?;
+        let row = row.fetch_optional(executor).await.map_err(StoreError::doing("reading a workspace"))?;
         row.map(|row| {
             let parts = (row.number, row.version, row.running_hash.as_slice());
             Self::of(parts, (row.bytes, row.attachment_bytes, row.held))

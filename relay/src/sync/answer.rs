@@ -13,7 +13,7 @@ use super::SyncAnswer;
 use crate::key::RelayKey;
 use crate::refusal::Refusal;
 use crate::store::{Database, PageBounds, StoreError, WorkspaceRow, operations};
-use crate::workspace::{Hub, Run, runs_of};
+use crate::workspace::{Added, Hub, Run, runs_of};
 
 /// What one answer holds, about: with a segment more, and written as JSON, it stays below what readers take.
 pub const PAGE_BOUNDS: PageBounds = PageBounds { operations: 4_096, bytes: 1_500_000 };
@@ -32,22 +32,34 @@ pub struct Compression {
 /// Some of the log.
 #[derive(Debug)]
 pub(super) struct Page {
+    /// What the packet added, when that is known to be all of the page.
+    own: Vec<PushedRun>,
     runs: Vec<Run>,
     through: u64,
     running: RunningHash,
 }
 
 impl Page {
+    /// What comes after a version up to a row, if that is what the packet has just added, and fits: then there is nothing to read.
+    pub(super) fn of_own(row: &WorkspaceRow, after: u64, added: Option<&Added>) -> Option<Self> {
+        let added = added.filter(|added| added.after == after && added.bytes <= u64::from(PAGE_BOUNDS.bytes))?;
+        let fits = row.version.saturating_sub(after) <= u64::from(PAGE_BOUNDS.operations);
+        fits.then(|| Self { own: added.runs.clone(), runs: Vec::new(), through: row.version, running: row.running })
+    }
+
     /// Reads what comes after a version.
     pub(super) async fn read(database: &Database, row: &WorkspaceRow, after: u64) -> Result<Self, StoreError> {
-        let nothing = Self { runs: Vec::new(), through: row.version, running: row.running };
+        let nothing = Self { own: Vec::new(), runs: Vec::new(), through: row.version, running: row.running };
         if after >= row.version {
             return Ok(nothing);
         }
-        let end = database.within(operations::page_end(database.read(), row.number, after, PAGE_BOUNDS)).await?;
+        let taken = database.readers().take();
+        let mut connection = database.within(async { taken.await.map_err(StoreError::doing("connecting for a page")) }).await?;
+        let end = database.within(operations::page_end(&mut *connection, row.number, after, PAGE_BOUNDS)).await?;
         let end = end.ok_or_else(|| StoreError::corrupt(format!("operations after {after}"), "no segment ends there"))?;
-        let rows = database.within(operations::range(database.read(), row.number, after + 1, end.version)).await?;
-        Ok(Self { runs: runs_of(rows)?, through: end.version, running: end.running })
+        let rows = database.within(operations::range(&mut *connection, row.number, after + 1, end.version)).await?;
+        connection.keep();
+        Ok(Self { own: Vec::new(), runs: runs_of(rows)?, through: end.version, running: end.running })
     }
 
     /// The answer, and its operations for whoever wants views. What the packet brought itself is not sent back.
@@ -60,7 +72,7 @@ impl Page {
     ) -> Result<(SyncResponse, Vec<Arc<Op>>), StoreError> {
         let at = Cursor { epoch: cursor.epoch, version: self.through };
         let own: BTreeSet<&OpHash> = applied.iter().collect();
-        let mut response = SyncResponse::nothing_new(at);
+        let mut response = SyncResponse { pushed: self.own.clone(), ..SyncResponse::nothing_new(at) };
         let mut ops = Vec::new();
         for run in &self.runs {
             if !own.is_empty() && run.rows.iter().all(|row| own.contains(&row.op.hash)) {

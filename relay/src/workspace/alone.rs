@@ -66,8 +66,10 @@ impl Workbench {
 
     async fn write_at_once(&self, row: &WorkspaceRow, written: &Written) -> Result<bool, StoreError> {
         if written.is_at_once() {
-            let mut connection = self.database.write().acquire().await.map_err(StoreError::doing("connecting for a turn"))?;
-            return written.write(&mut connection, row).await;
+            let mut connection = self.database.writers().take().await.map_err(StoreError::doing("connecting for a turn"))?;
+            let moved = written.write(&mut connection, row).await?;
+            connection.keep();
+            return Ok(moved);
         }
         let mut transaction = self.database.write().begin().await.map_err(StoreError::doing("beginning a turn"))?;
         let moved = written.write(&mut transaction, row).await?;

@@ -8,7 +8,7 @@ use nodespace_protocol::op::{Op, ParentRef};
 use nodespace_protocol::replica::{IngestError, Ingested, Missing, Refusal as IngestRefusal};
 use nodespace_protocol::store::{Store as _, StoreError};
 use nodespace_protocol::view::consistency::VerifiedOps;
-use nodespace_protocol::view::{ConflictContext, LeftOut, conflict_context};
+use nodespace_protocol::view::{ConflictContext, LeftOut, PushedRun, conflict_context};
 
 use super::RelayReplica;
 use crate::config::QuotaConfig;
@@ -54,6 +54,19 @@ pub struct Pushed {
     pub conflicts: Vec<ConflictContext>,
     /// The workspace as the turn left it; `None` when there was none.
     pub row: Option<WorkspaceRow>,
+    /// What it added, when its turn had no other packet.
+    pub added: Option<Added>,
+}
+
+/// What a packet added that was alone in its turn: between the version before and the turn's there is nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// The workspace's version before.
+    pub after: u64,
+    /// Bytes of headers and payloads.
+    pub bytes: u64,
+    /// Its runs in the order of the log, with nothing before or between them.
+    pub runs: Vec<PushedRun>,
 }
 
 /// What ingesting a packet did to the replica, beside its answer.

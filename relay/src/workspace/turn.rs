@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use super::RelayReplica;
 use super::alone::Company;
 use super::opened::{Opened, Trust};
-use super::push::{Effects, PushJob, Pushed, Room};
+use super::push::{Added, Effects, PushJob, Pushed, Room};
 use super::segments::runs_of;
 use crate::checkpoints::Checkpoints;
 use crate::clock;
@@ -116,6 +116,11 @@ impl Written {
             held: self.held,
             ..row.clone()
         }
+    }
+
+    /// What it adds after a version.
+    fn added_after(&self, version: u64) -> Added {
+        Added { after: version, bytes: self.operations.bytes(), runs: self.operations.runs() }
     }
 
     /// Whether there is anything to write to a workspace that stands at a row.
@@ -264,10 +269,16 @@ impl Workbench {
         answers: &mut Vec<Result<Pushed, Refusal>>,
     ) -> Outcome {
         let left = written.moves(from);
+        if written.members.is_none() {
+            self.database.roles().follow(&self.workspace, from, &left);
+        }
         now.replica.store().settle();
         now.settle_at(left.clone());
         *opened = Some(now);
         answers.iter_mut().flatten().for_each(|pushed| pushed.row = Some(left.clone()));
+        if let [Ok(pushed)] = answers.as_mut_slice() {
+            pushed.added = Some(written.added_after(from.version));
+        }
         self.tell_conflicts(opened, jobs, answers).await;
         Outcome { answers: std::mem::take(answers), grown_to: (left.version > from.version).then_some(left.version) }
     }
