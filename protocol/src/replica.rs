@@ -12,6 +12,7 @@
 //! 4. After an error of the store, drop the replica and open it again; after [`StoreError::Corrupt`], by [`Replica::open_anew`].
 //! 5. Make a checkpoint now and then: the nodes that changed since the last one stay in memory, and opening folds what came since.
 
+pub(crate) mod audit;
 pub(crate) mod browse;
 pub(crate) mod checkpoint;
 pub(crate) mod digest;
@@ -30,6 +31,7 @@ pub(crate) mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use audit::{Audit, AuditStep, Doubt};
 pub use checkpoint::PreparedCheckpoint;
 pub use export::{Ladder, LogRange};
 pub use ingest::{IngestError, Ingested, Missing, Refusal};

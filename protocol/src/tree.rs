@@ -25,6 +25,7 @@
 
 mod arena;
 mod changed;
+mod crowds;
 mod followers;
 mod moves;
 mod order;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use self::arena::{NONE, Nodes, Operations, State, TOP};
 use self::changed::Pending;
+use self::crowds::Crowds;
 use self::order::Work;
 use crate::clock::Stamp;
 use crate::ids::{NodeId, OpHash};
@@ -100,6 +102,7 @@ pub struct Tree {
     operations: Operations,
     /// The placements present, in stamp order.
     log: Vec<u32>,
+    crowds: Crowds,
     pending: Pending,
 }
 
@@ -118,7 +121,13 @@ impl fmt::Debug for Tree {
 impl Tree {
     /// The tree without placements.
     pub fn new() -> Self {
-        Self { nodes: Nodes::new(), operations: Operations::default(), log: Vec::new(), pending: Pending::default() }
+        Self {
+            nodes: Nodes::new(),
+            operations: Operations::default(),
+            log: Vec::new(),
+            crowds: Crowds::default(),
+            pending: Pending::default(),
+        }
     }
 
     /// Takes in one placement; does nothing when an operation of this hash is held already.

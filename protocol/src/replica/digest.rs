@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::Replica;
+use super::nodes::NodeTable;
 use crate::crypto::Domain;
 use crate::ids::NodeId;
 use crate::log::Head;
@@ -58,6 +59,32 @@ pub(crate) struct Orders {
     pub(crate) loose: BTreeMap<Option<NodeId>, [u8; 32]>,
 }
 
+impl Orders {
+    /// Each with its parent. Of a parent that comes twice the last one counts.
+    pub(crate) fn by_parent(&self, nodes: &NodeTable) -> impl Iterator<Item = (Option<NodeId>, [u8; 32])> {
+        let loose = self.loose.iter().map(|(parent, digest)| (parent.clone(), *digest));
+        let slots = 0..nodes.len() as u32;
+        loose.chain(slots.filter_map(move |slot| Some((Some(nodes.id(slot).clone()), *self.by_node.get(&slot)?))))
+    }
+}
+
+/// The digest of a list of children, in order.
+pub(crate) fn digest_of_order(parent: Option<&NodeId>, children: &[NodeId]) -> [u8; 32] {
+    if children.is_empty() {
+        // An empty list and one that never was are the same.
+        return [0; 32];
+    }
+    let bytes = wire::encode_with(|e| {
+        match parent {
+            Some(parent) => wire::encode_node_id(e, parent)?,
+            None => e.null().map(drop)?,
+        }
+        e.array(children.len() as u64)?;
+        children.iter().try_for_each(|child| wire::encode_node_id(e, child))
+    });
+    Domain::NodeState.hash(&bytes)
+}
+
 impl<S: Store> Replica<S> {
     /// The digest of all state. Two replicas that hold the same operations, none of them held back, have the same.
     pub fn state_digest(&mut self) -> [u8; 32] {
@@ -70,7 +97,7 @@ impl<S: Store> Replica<S> {
             }
         }
         for parent in std::mem::take(&mut self.order_dirty) {
-            let digest = self.order_digest(parent.as_ref());
+            let digest = digest_of_order(parent.as_ref(), &self.tree.children(parent.as_ref()));
             self.node_sum.add(&digest);
             let before = self.set_order_digest(parent, digest);
             self.node_sum.remove(&before);
@@ -90,23 +117,6 @@ impl<S: Store> Replica<S> {
             None => self.orders.loose.insert(parent, digest),
         };
         before.or(loose).unwrap_or_default()
-    }
-
-    fn order_digest(&self, parent: Option<&NodeId>) -> [u8; 32] {
-        let children = self.tree.children(parent);
-        if children.is_empty() {
-            // An empty list and one that never was are the same.
-            return [0; 32];
-        }
-        let bytes = wire::encode_with(|e| {
-            match parent {
-                Some(parent) => wire::encode_node_id(e, parent)?,
-                None => e.null().map(drop)?,
-            }
-            e.array(children.len() as u64)?;
-            children.iter().try_for_each(|child| wire::encode_node_id(e, child))
-        });
-        Domain::NodeState.hash(&bytes)
     }
 
     /// How far each log is held; ascending by log. What a removal voids is held and passed on like everything else: operations of

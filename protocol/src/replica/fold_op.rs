@@ -194,7 +194,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// A payload's place with its anchor resolved to an operation.
-    fn placement(&self, index: OpIndex, op: &Op, node: NodeId, place: &Place) -> Placement {
+    pub(crate) fn placement(&self, index: OpIndex, op: &Op, node: NodeId, place: &Place) -> Placement {
         let anchor = match place.anchor {
             PlaceAnchor::Start => Anchor::Start,
             PlaceAnchor::Other(hash) => Anchor::Op(hash),

@@ -206,7 +206,9 @@ impl NodeTable {
     }
 
     pub(crate) fn existing(&self) -> usize {
-        self.iter().filter(|(_, _, facts)| facts.exists()).count()
+        // Not by all facts of each: this is asked for whenever somebody looks at a device's status.
+        let exists = |slot: &&Slot| slot.resident.as_deref().map_or(slot.facts.exists(), |resident| resident.state.exists());
+        self.slots.iter().filter(exists).count()
     }
 
     /// Marks a node for whoever watches, though its own state is as it was (its place changed).
@@ -229,11 +231,19 @@ impl NodeTable {
 impl NodeTable {
     /// A node's state, to be looked at.
     pub(crate) fn read<S: Store>(&self, store: &S, slot: u32) -> Result<Arc<NodeState>, StoreError> {
-        let entry = &self.slots[slot as usize];
-        match &entry.resident {
-            Some(resident) => Ok(Arc::clone(&resident.state)),
-            None => Ok(self.load(store, slot)?.state),
-        }
+        Ok(self.read_with_digest(store, slot)?.0)
+    }
+
+    /// A node's state, and the digest that is kept beside it: none while that is not up to date.
+    pub(crate) fn read_with_digest<S: Store>(&self, store: &S, slot: u32) -> Result<(Arc<NodeState>, Option<[u8; 32]>), StoreError> {
+        let (state, digest) = match &self.slots[slot as usize].resident {
+            Some(resident) => (Arc::clone(&resident.state), resident.digest),
+            None => {
+                let loaded = self.load(store, slot)?;
+                (loaded.state, loaded.digest)
+            }
+        };
+        Ok((state, digest.filter(|_| !self.digest_dirty.is_marked(slot))))
     }
 
     /// Takes a node's state out, to be changed: until [`NodeTable::put`] the directory speaks for it.
@@ -389,8 +399,8 @@ impl NodeTable {
 /// A node as a checkpoint takes it up.
 #[derive(Debug)]
 pub(crate) enum Unsaved {
-    /// As it is worked with, and its digest.
-    State(NodeId, Arc<NodeState>, Option<[u8; 32]>),
+    /// As it is worked with, and its digest. In a box: most are packed, and a checkpoint may have all nodes.
+    State(Box<(NodeId, Arc<NodeState>, Option<[u8; 32]>)>),
     /// As the checkpoint will hold it.
     Packed(NodeId, Arc<[u8]>),
 }
@@ -399,7 +409,10 @@ impl Unsaved {
     /// The node, and its state as bytes.
     pub(crate) fn pack(self) -> (NodeId, Arc<[u8]>) {
         match self {
-            Self::State(id, state, digest) => (id, record::encode(&state, digest.as_ref()).into()),
+            Self::State(node) => {
+                let (id, state, digest) = *node;
+                (id, record::encode(&state, digest.as_ref()).into())
+            }
             Self::Packed(id, bytes) => (id, bytes),
         }
     }
@@ -417,7 +430,7 @@ impl NodeTable {
                 if std::mem::replace(&mut entry.facts, facts) != facts {
                     chunks.mark(slot / DIRECTORY_CHUNK as u32);
                 }
-                nodes.push(Unsaved::State(entry.id.clone(), Arc::clone(&resident.state), resident.digest));
+                nodes.push(Unsaved::State(Box::new((entry.id.clone(), Arc::clone(&resident.state), resident.digest))));
             } else if let Some(bytes) = packed.get(&slot) {
                 nodes.push(Unsaved::Packed(entry.id.clone(), Arc::clone(bytes)));
             }

@@ -208,7 +208,7 @@ impl<S: Store> Replica<S> {
     }
 
     /// A node's state folded from the history below some operations.
-    fn state_at(&self, heads: &[OpIndex]) -> Result<NodeState, StoreError> {
+    pub(crate) fn state_at(&self, heads: &[OpIndex]) -> Result<NodeState, StoreError> {
         let window = self.graph().window(heads, |_| false)?;
         let mut state = NodeState::default();
         let mut open = None;

@@ -1,5 +1,6 @@
 //! Replicas end to end, over sessions in memory.
 
+mod audit;
 mod paging;
 
 use crate::clock::Timestamp;

@@ -11,8 +11,9 @@ use crate::store::Store;
 
 /// Bytes of content a frame of segments aims at.
 const FRAME_BYTES_AIM: usize = 512 * 1024;
-/// Bytes that may be under way unacknowledged: enough for 100 ms at 40 MB/s.
-const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that may be under way unacknowledged: enough for 100 ms at 20 MB/s, which is more than a device takes. What is under way when a
+/// line breaks may have to be sent again.
+const WINDOW_BYTES: usize = 2 * 1024 * 1024;
 
 impl Session {
     /// Adds runs to what is to be sent.

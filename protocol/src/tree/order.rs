@@ -2,13 +2,14 @@
 //!
 //! A new place has no descendants, so it stands immediately beside its anchor, or beside the subtree of the next place anchored on
 //! the same side. Both are found from the links between places, and the ring of the parent, which is the whole order, is mended
-//! in constant time. Where that would take long (many places on one side of one anchor, long runs to step over), or where whole
-//! subtrees move (an awaited anchor arrives, a place is removed), the parent's order is rebuilt once at the end of the change:
-//! one sort and one walk.
+//! in constant time. Of many places on one side of one anchor the neighbours are found by [`crowds`](super::crowds). Where that would take
+//! long nevertheless (long runs to step over), or where whole subtrees move (an awaited anchor arrives, a place is removed), the parent's
+//! order is rebuilt once at the end of the change: one sort and one walk.
 
 use std::collections::BTreeSet;
 
 use super::arena::{NONE, State};
+use super::crowds::{Above, CROWD_MIN, Member};
 use super::{Side, Tree};
 
 /// How many links one change (an insert or a batch) follows in all before it stops looking for spots one by one. When reached,
@@ -38,15 +39,6 @@ impl Work {
         self.steps_left = self.steps_left.checked_sub(1)?;
         Some(())
     }
-}
-
-/// Whose child a place is in the tree of places.
-#[derive(Debug, Clone, Copy)]
-enum Above {
-    /// Anchored at no place; belongs to this parent node.
-    Root(u32),
-    /// Anchored at this place.
-    Place(u32),
 }
 
 /// Where in a ring.
@@ -156,23 +148,46 @@ impl Tree {
     /// `None` when the steps are used up; nothing is linked then.
     fn attach(&mut self, number: u32, work: &mut Work) -> Option<Spot> {
         let (above, rank) = self.above(number);
-        let hash = self.operations.stamp(number).hash;
-        let (mut left, mut right) = (NONE, self.children_of(above));
-        while let Some(place) = self.operations.places.get(right as usize) {
-            if (place.rank, self.operations.stamp(right).hash) > (rank, hash) {
-                break;
-            }
-            work.step()?;
-            (left, right) = (right, place.sibling);
-        }
+        let new = (rank, self.operations.stamp(number).hash, number);
+        let (left, right) = self.neighbours(above, new, work)?;
         let spot = self.spot(above, rank, left, right, work)?;
         let place = &mut self.operations.places[number as usize];
+        self.crowds.enter(place.parent, above, new);
         (place.rank, place.sibling) = (rank, right);
         match (self.operations.places.get_mut(left as usize), above) {
             (Some(left), _) => left.sibling = number,
             (None, above) => self.set_children_of(above, number),
         }
         Some(spot)
+    }
+
+    /// Between which children (or [`NONE`]) of the same place a new one belongs.
+    fn neighbours(&mut self, above: Above, new: Member, work: &mut Work) -> Option<(u32, u32)> {
+        let parent = self.operations.places[new.2 as usize].parent;
+        if self.crowds.before(parent, above, new).is_none() {
+            let (mut left, mut right) = (NONE, self.children_of(above));
+            for _ in 0..CROWD_MIN {
+                match self.operations.places.get(right as usize) {
+                    Some(place) if (place.rank, self.operations.stamp(right).hash) <= (new.0, new.1) => {
+                        work.step()?;
+                        (left, right) = (right, place.sibling);
+                    }
+                    _ => return Some((left, right)),
+                }
+            }
+            let members = self.members(above);
+            self.crowds.gather(parent, above, members);
+        }
+        let left = self.crowds.before(parent, above, new)?;
+        let right = left.map_or_else(|| self.children_of(above), |left| self.operations.places[left as usize].sibling);
+        Some((left.unwrap_or(NONE), right))
+    }
+
+    /// All children of a place.
+    fn members(&self, above: Above) -> BTreeSet<Member> {
+        let next = |number: u32| Some((number, self.operations.places.get(number as usize)?));
+        let children = std::iter::successors(next(self.children_of(above)), |(_, place)| next(place.sibling));
+        children.map(|(number, place)| (place.rank, self.operations.stamp(number).hash, number)).collect()
     }
 
     /// The spot in the ring of a place of this rank that comes between two children (or [`NONE`]) of the same place.
@@ -270,6 +285,7 @@ impl Tree {
     /// Makes links and ring of a parent anew from the placements in its ring. Whoever stands behind another place than before is noted; of
     /// many thousand places under one parent these are few.
     fn rebuild(&mut self, parent: u32) {
+        self.crowds.forget(parent);
         let ring: Vec<u32> = self.ring(parent).collect();
         let Some(&first) = ring.first() else { return };
         self.link_anew(parent, &ring);

@@ -146,6 +146,16 @@ impl Tree {
         ids
     }
 
+    /// Under whom there are nodes: the top level (`None`) first, then by id.
+    pub fn parents(&self) -> Vec<Option<NodeId>> {
+        let mut numbers: Vec<u32> = self.nodes.parents().filter(|&up| up != NONE).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut ids: Vec<Option<NodeId>> = numbers.into_iter().map(|parent| (parent != TOP).then(|| self.nodes.id(parent))).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     /// How many placements are held.
     pub const fn len(&self) -> usize {
         self.log.len()

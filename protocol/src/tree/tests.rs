@@ -400,7 +400,7 @@ fn more_children_than_are_counted_do_no_harm() {
     assert_eq!(tree.verdict(&hash(3 * MANY + 1)), Some(Verdict::WouldCycle));
 }
 
-/// A batch of many placements at one spot uses up its steps and is rebuilt instead; the order must not show which.
+/// Most are found by the crowd's own order; a removal and a chain have parents rebuilt. The order must not show which.
 #[test]
 fn a_crowd_at_one_spot_has_one_order() {
     for seed in 0..4 {
@@ -423,6 +423,19 @@ fn a_crowd_at_one_spot_has_one_order() {
         assert_eq!(batched.children(None), expected, "SEED={seed}");
         assert_eq!(single.children(None), expected, "SEED={seed}");
     }
+}
+
+/// One by one, each among more than could be stepped over.
+#[test]
+fn a_crowd_at_one_spot_takes_in_others_in_time() {
+    const MANY: u64 = 50_000;
+    let mut tree = Tree::new();
+    tree.insert_batch((1..=MANY).map(|number| place(number, number.into(), None, None)).collect());
+    for number in MANY + 1..2 * MANY {
+        tree.insert(place(number, number.into(), None, None));
+    }
+    let expected: Vec<NodeId> = (1..2 * MANY).map(|number| node(number.into())).collect();
+    assert_eq!(tree.children(None), expected);
 }
 
 /// Chunks as checkpoints keep them.

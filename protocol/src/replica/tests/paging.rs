@@ -169,6 +169,9 @@ fn run(seed: u64) {
     assert_same(&mut a, &mut twin.device, seed);
     twin.device.checkpoint().unwrap();
     assert_eq!(twin.device.audit().unwrap(), [], "SEED={seed}");
+    for device in [&mut a, &mut b, &mut twin.device] {
+        assert_eq!(audit::doubts(device), [], "SEED={seed}");
+    }
     let mut reopened = Replica::open(a.workspace(), twin.device.store().clone(), None, at(ms)).unwrap();
     assert_same(&mut a, &mut reopened, seed);
     let mut anew = Replica::open_anew(a.workspace(), twin.device.into_store(), None, at(ms)).unwrap();
