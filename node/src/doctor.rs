@@ -6,7 +6,7 @@
 //! | what | held against |
 //! |---|---|
 //! | journal | the hashes that every operation carries ([`journal`]) |
-//! | node state, as checkpointed | the fold of each node's history ([`nodes`]) |
+//! | nodes, the order of children, and the sums of both | what the log alone makes of it ([`state`]) |
 //! | rows of the LanceDB table | node state |
 //! | vectors at full precision | their nodes and the dimension of their model ([`vectors`]) |
 //! | files | who may read them ([`permissions`]) |
@@ -16,9 +16,9 @@
 //! what is derived, and takes from others the right to read.
 
 pub mod journal;
-pub mod nodes;
 pub mod permissions;
 pub mod standing;
+pub mod state;
 #[cfg(test)]
 mod tests;
 pub mod vectors;

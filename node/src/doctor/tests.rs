@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use nodespace_protocol::clock::Timestamp;
+use nodespace_protocol::ids::NodeId;
 use nodespace_protocol::op::Op;
+use nodespace_protocol::replica::{Audit, AuditStep, Doubt};
 use nodespace_protocol::store::{Record, Store as _};
 
-use super::{FINDINGS_OF_AREA_MAX, Findings, finding, journal, nodes, permissions, standing};
+use super::{FINDINGS_OF_AREA_MAX, Findings, finding, journal, permissions, standing, state};
 use crate::backup::source;
 use crate::import::tests::Device;
 use crate::model::{DoctorReport, Severity};
@@ -30,10 +32,29 @@ fn records(device: &Device) -> Vec<Record> {
 
 #[test]
 fn a_sound_store_has_no_findings() {
-    let device = device();
+    let mut device = device();
     assert_eq!(journal::check(&records(&device), &device.replica.workspace()), []);
-    assert_eq!(nodes::check(&device.replica, &device.replica.node_ids()).unwrap(), []);
+    let mut audit = Audit::begin(&mut device.replica);
+    while audit.step(&device.replica, 3).unwrap() != AuditStep::Done {}
+    assert_eq!(audit.conclude(), []);
     assert_eq!(standing::check(&device.replica, NOW), []);
+}
+
+#[test]
+fn what_is_in_doubt_is_named_and_it_is_said_what_to_do() {
+    let plan = || NodeId::parse("plan").unwrap();
+    for (doubt, expected) in [
+        (Doubt::Node(plan()), "node `plan` is not"),
+        (Doubt::NodeDigest(plan()), "digest kept of node `plan`"),
+        (Doubt::Order(Some(plan())), "order below node `plan`"),
+        (Doubt::Order(None), "order at the top level"),
+        (Doubt::OrderDigest(Some(plan())), "digest kept of the order below node `plan`"),
+        (Doubt::StateSum, "the state sum"),
+    ] {
+        let found = state::finding_of(&doubt);
+        assert_eq!((found.severity, found.area.as_str(), found.repaired), (Severity::Error, state::AREA, false));
+        assert!(found.message.contains(expected) && found.advice.contains("nodespace doctor --repair"), "{found:?}");
+    }
 }
 
 #[test]

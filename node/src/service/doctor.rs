@@ -5,16 +5,23 @@ use std::collections::HashMap;
 use futures::TryStreamExt as _;
 use nodespace_projection::Digest;
 use nodespace_protocol::ids::NodeId;
+use nodespace_protocol::replica::{Audit, AuditStep};
 use nodespace_protocol::store::{Record, Store as _};
 
 use super::import::blocking;
 use crate::backup::source::{self, PAGE_RECORDS_DEFAULT};
-use crate::doctor::{Findings, finding, journal, nodes, permissions, standing, vectors};
+use crate::doctor::{Findings, finding, journal, permissions, standing, state, vectors};
 use crate::engine::{OPEN_ANEW_KEY, PROJECTION_FOLDER, Workspace, row_of};
-use crate::model::{DoctorReport, DoctorRequest, ErrorCode, Progress, RebuildReport, ServiceError, Severity};
+use crate::model::{DoctorReport, DoctorRequest, ErrorCode, Finding, Progress, RebuildReport, ServiceError, Severity};
 
-/// How many nodes are folded, or rows compared, before others get their turn.
+/// How many rows are compared before others get their turn.
 const PAGE_NODES: usize = 128;
+
+/// How many operations are read, or nodes folded, before others get their turn.
+const PAGE_AUDIT: u32 = 128;
+
+/// How often the state is compared from the beginning when members came or went meanwhile. They seldom do.
+const AUDITS_MAX: usize = 5;
 
 /// How many vectors are looked at before others get their turn.
 const PAGE_VECTORS: usize = 256;
@@ -36,7 +43,7 @@ impl Workspace {
         findings.extend(blocking(move || permissions::check(&home, PROJECTION_FOLDER, request.repair)).await?);
         findings.extend(self.write(None, |replica, now| Ok(standing::check(replica, now))).await?);
         report.operations = self.check_journal(&mut findings, tell).await?;
-        report.nodes = self.check_nodes(&mut findings, tell).await?;
+        report.nodes = self.check_state(&mut findings, tell).await?;
         self.check_vectors(&mut findings).await?;
         if self.projection_folder().is_some() {
             report.rows = self.check_projection(&mut findings, tell).await?;
@@ -79,17 +86,42 @@ impl Workspace {
         Ok(operations)
     }
 
-    async fn check_nodes(&self, findings: &mut Findings, tell: Tell<'_>) -> Result<u64, ServiceError> {
-        let ids = self.read(|replica| replica.node_ids()).await?;
-        let total = ids.len() as u64;
-        let mut done = 0;
-        for page in ids.chunks(PAGE_NODES) {
-            let page = page.to_vec();
-            done += page.len() as u64;
-            findings.extend(self.read(move |replica| nodes::check(replica, &page)).await??);
-            tell(Progress { step: "folding nodes anew".to_owned(), done, total: Some(total) });
+    /// Nodes, their order and the sums of both, against what the log makes of them. Answers how many nodes there are.
+    async fn check_state(&self, findings: &mut Findings, tell: Tell<'_>) -> Result<u64, ServiceError> {
+        let nodes = self.read(|replica| replica.counts().nodes).await?;
+        for _ in 0..AUDITS_MAX {
+            if let Some(found) = self.audit(tell).await? {
+                findings.extend(found);
+                return Ok(nodes);
+            }
         }
-        Ok(total)
+        findings.push(state::unsettled());
+        Ok(nodes)
+    }
+
+    /// One look at the state. Nothing when operations that were looked at became worth something else meanwhile.
+    async fn audit(&self, tell: Tell<'_>) -> Result<Option<Vec<Finding>>, ServiceError> {
+        let mut audit = self.write(None, |replica, _| Ok(Audit::begin(replica))).await?;
+        loop {
+            let step;
+            (step, audit) = self
+                .read(move |replica| {
+                    let step = audit.step(replica, PAGE_AUDIT);
+                    (step, audit)
+                })
+                .await?;
+            let (step, done, total) = match step {
+                Ok(AuditStep::Read { done, total }) => ("reading the history of each node", done, total),
+                Ok(AuditStep::Folded { done, total }) => ("folding nodes anew", done, total),
+                Ok(AuditStep::Done) => break,
+                Ok(AuditStep::Outdated) => return Ok(None),
+                // What lies behind the damage cannot be found without it.
+                Err(error) => return Ok(Some(vec![journal::unreadable(&error.into())])),
+            };
+            tell(Progress { step: step.to_owned(), done, total: Some(total) });
+        }
+        let doubts = blocking(move || audit.conclude()).await?;
+        Ok(Some(doubts.iter().map(state::finding_of).collect()))
     }
 
     async fn check_vectors(&self, findings: &mut Findings) -> Result<(), ServiceError> {
@@ -196,13 +228,13 @@ impl Workspace {
 
     /// Makes anew what is derived and wrong.
     async fn repair(&self, findings: &mut Findings, tell: Tell<'_>) -> Result<(), ServiceError> {
-        if findings.has(nodes::AREA) {
+        if findings.has(state::AREA) {
             // The state in memory is what is wrong, and it is what checkpoints are made from: it must be folded anew at a start.
             self.read(|replica| replica.store().put_value(OPEN_ANEW_KEY, &[1])).await??;
-            findings.repaired(nodes::AREA);
+            findings.repaired(state::AREA);
             findings.push(finding(
                 Severity::Note,
-                nodes::AREA,
+                state::AREA,
                 "the next start folds the journal anew",
                 "start the device anew, then run `nodespace doctor` again",
             ));
@@ -216,6 +248,6 @@ impl Workspace {
     }
 }
 
-fn wrong_row(message: &str) -> crate::model::Finding {
+fn wrong_row(message: &str) -> Finding {
     finding(Severity::Error, PROJECTION, message, "run `nodespace rebuild`: the table is made anew from the journal")
 }

@@ -5,10 +5,10 @@
 //!
 //! | document | Prometheus, with the prefix `nodespace_sync_` |
 //! |---|---|
-//! | `operations_synced` | `operations_total{direction}` |
+//! | `operations_synced` | `operations_total{direction}`: what failed attempts with peers brought included |
 //! | `conflicts_resolved` | `conflicts_resolved_total{type,strategy}`: what somebody chose through this device's API |
 //! | `sync_latency_ms` | `duration_seconds{target}`, a histogram |
-//! | `bandwidth_used` | `traffic_bytes_total{direction}`: what failed attempts brought included |
+//! | `bandwidth_used` | `traffic_bytes_total{direction}`: likewise |
 //! | `error_rate` | `attempts_total{target,result}` |
 //!
 //! No label is a name that somebody else can choose: a metric has a few dozen series at most, however many peers there are. A monitor reads
@@ -103,7 +103,13 @@ impl SyncMonitor {
         }
     }
 
-    /// A live session confirmed what went over it since the last time, without an attempt.
+    /// Something failed outside of an attempt: those in one are counted by [`SyncMonitor::record_sync`]. It has no part in the document's
+    /// `error_rate`, which is of attempts.
+    pub fn record_failure(&self, kind: TargetKind, failure: &SyncFailure) {
+        self.families.failures.get_or_create(&[("target", kind.name()), ("code", failure.code())]).inc();
+    }
+
+    /// So much went over a session that was not counted with a successful attempt: live, or in an attempt that failed.
     pub fn record_live(&self, counts: &SyncCounts) {
         self.record_traffic(counts.sent_bytes, counts.received_bytes);
         self.families.operations.get_or_create(&[("direction", "sent")]).inc_by(counts.sent);
@@ -123,8 +129,7 @@ impl SyncMonitor {
         self.families.skips.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// Bytes went over the wire outside of what [`SyncMonitor::record_sync`] and [`SyncMonitor::record_live`] count.
-    pub fn record_traffic(&self, sent_bytes: u64, received_bytes: u64) {
+    fn record_traffic(&self, sent_bytes: u64, received_bytes: u64) {
         self.lock().record_bytes(sent_bytes.saturating_add(received_bytes));
         self.families.traffic.get_or_create(&[("direction", "sent")]).inc_by(sent_bytes);
         self.families.traffic.get_or_create(&[("direction", "received")]).inc_by(received_bytes);
@@ -212,10 +217,6 @@ impl SyncMonitor {
         self.families.help_wanted.set(gauge(statuses().map(|status| status.help_wanted.len() as u64).sum()));
         let synced = all.values().all(|shown| shown.status.as_ref().is_some_and(DeviceStatus::is_synced));
         self.families.synced.set(i64::from(synced && !all.is_empty()));
-    }
-
-    fn record_failure(&self, kind: TargetKind, failure: &SyncFailure) {
-        self.families.failures.get_or_create(&[("target", kind.name()), ("code", failure.code())]).inc();
     }
 
     fn lock(&self) -> MutexGuard<'_, SyncTally> {

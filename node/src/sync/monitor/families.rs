@@ -110,11 +110,15 @@ impl Families {
     }
 
     fn register_attempts(&self, registry: &mut Registry) {
-        registry.register(OPERATIONS, "Operations sent and received by successful syncs", self.operations.clone());
+        registry.register(OPERATIONS, "Operations sent and received, in attempts that failed as well", self.operations.clone());
         registry.register(ATTEMPTS, "Attempts to sync that are over, by target and result", self.attempts.clone());
-        registry.register(FAILURES, "Failed attempts to sync, by target and what went wrong", self.failures.clone());
+        registry.register(
+            FAILURES,
+            "Failures of syncs, in attempts and between them, by target and what went wrong",
+            self.failures.clone(),
+        );
         registry.register(SKIPS, "Syncs that were asked for and not done then, by reason", self.skips.clone());
-        registry.register_with_unit(TRAFFIC, "Bytes sent and received, by attempts that failed as well", Unit::Bytes, self.traffic.clone());
+        registry.register_with_unit(TRAFFIC, "Bytes sent and received, in attempts that failed as well", Unit::Bytes, self.traffic.clone());
         registry.register_with_unit(DURATION, "How long successful syncs took", Unit::Seconds, self.duration.clone());
         let help = "Conflicts that somebody settled through this device's API, by type and strategy";
         registry.register(CONFLICTS_RESOLVED, help, self.conflicts_resolved.clone());

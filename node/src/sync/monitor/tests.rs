@@ -95,6 +95,24 @@ fn what_is_recorded_shows_under_its_name() {
 }
 
 #[test]
+fn a_failure_between_attempts_is_counted_by_its_kind_and_not_as_an_attempt() {
+    let (registry, monitor) = busy();
+    let before = monitor.metrics();
+    monitor.record_failure(TargetKind::Peer, &SyncFailure::ProtocolBroken);
+    monitor.record_failure(TargetKind::Relay, &SyncFailure::Unreachable);
+    let text = text(&registry);
+    for (series, expected) in [
+        ("nodespace_sync_failures_total{target=\"peer\",code=\"protocol_broken\"}", Some(1.0)),
+        ("nodespace_sync_failures_total{target=\"relay\",code=\"unreachable\"}", Some(2.0)),
+        ("nodespace_sync_attempts_total{target=\"relay\",result=\"failed\"}", Some(1.0)),
+        ("nodespace_sync_attempts_total{target=\"peer\",result=\"failed\"}", None),
+    ] {
+        assert_eq!(value(&text, series), expected, "{series}\n{text}");
+    }
+    assert_eq!(monitor.metrics(), before);
+}
+
+#[test]
 fn each_metric_has_help_and_a_value() {
     let (registry, _monitor) = busy();
     let text = text(&registry);
