@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 pub use key::{KEYS, Key};
-pub use multiaddress::check_dial_address;
+pub use multiaddress::{check_dial_address, read_dial_address};
 pub use value::Value;
 
 /// The default configuration with every key explained: the text of `docs/config.toml`.

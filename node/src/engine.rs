@@ -29,7 +29,7 @@ pub(crate) use clock::wall_ms;
 pub use device::{CreateOptions, Created, Device, DeviceError, OpenOptions, PROJECTION_FOLDER};
 pub(crate) use feed::Feed;
 pub use feed::{Cursor, Position};
-pub(crate) use late::{Lacking, attachment as attachment_of};
+pub(crate) use late::{Lacking, Stretch, attachment as attachment_of, is_what_was_announced};
 pub use logger::{GROUP_JOBS_MAX, QUEUE_JOBS_MAX};
 pub use metrics::Metrics;
 pub use network::{JoinProgress, Joining, Network, TicketAddresses};

@@ -17,9 +17,11 @@
 
 pub mod address;
 pub mod admission;
+mod answering;
 mod behaviour;
 pub mod book;
 mod clock;
+mod closing;
 mod control;
 pub mod frames;
 mod gate;
@@ -35,9 +37,11 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use answering::{AnswerError, who_answers};
 pub use behaviour::GOSSIP_BYTES_MAX;
 pub use handle::{
-    ADDRESSES_PROTOCOL, GossipMessage, NODE_PROTOCOL, NetEvent, NetHandle, NetSnapshot, OpenError, PeerSnapshot, SYNC_PROTOCOL, Verdict,
+    ADDRESSES_PROTOCOL, ATTACHMENTS_PROTOCOL, GossipMessage, NODE_PROTOCOL, NetEvent, NetHandle, NetSnapshot, OpenError, PeerSnapshot,
+    SYNC_PROTOCOL, Verdict,
 };
 pub use identity::{device_of, peer_id};
 pub use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};

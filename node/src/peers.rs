@@ -19,7 +19,9 @@
 //! where not every member is connected. Everything is bounded: queues between the parts, frames, what a peer may say without bringing
 //! anything (`budget`).
 
+mod account;
 mod addresses;
+mod attachments;
 mod budget;
 mod carriers;
 mod fetch;
@@ -27,6 +29,7 @@ mod gossip;
 mod host;
 mod hub;
 mod inspect;
+mod nameless;
 mod session;
 mod status;
 #[cfg(test)]
@@ -46,6 +49,7 @@ use crate::model::{ErrorCode, NetworkStatus, ServiceError};
 use crate::net::{self, NetError, NetHandle, NetOptions};
 use crate::sync::recovery::Pace;
 use crate::sync::{DeviceStatus, Target};
+use addresses::Written;
 use hub::{Hub, HubCommand};
 use traffic::Traffic;
 
@@ -144,18 +148,22 @@ impl Network for Peers {
 
     fn add_peer(&self, address: String) -> BoxFuture<'_, Result<(), ServiceError>> {
         Box::pin(async move {
-            let (device, address) = addresses::parse(&address)?;
+            let (device, address) = match addresses::read(&address)? {
+                Written::Named(device, address) => (device, address),
+                Written::Nameless(address) => (nameless::member_at(&self.device, &address).await?, address),
+            };
             self.ask(|answer| HubCommand::AddPeer { device, address, answer }).await
         })
     }
 
     fn remove_peer(&self, address: String) -> BoxFuture<'_, Result<(), ServiceError>> {
         Box::pin(async move {
-            let (device, address) = addresses::parse(&address)?;
-            if !self.net.forget(device, address.clone()).await {
-                return Err(ServiceError::new(ErrorCode::NotFound, format!("{address} was not added as a peer's address")));
-            }
-            self.net.disconnect(device, "by_hand", false).await;
+            let removed = match addresses::read(&address)? {
+                Written::Named(device, address) => self.net.forget(device, address).await.then_some(device),
+                Written::Nameless(address) => nameless::forget(&self.net, &address).await,
+            };
+            let missing = || ServiceError::new(ErrorCode::NotFound, format!("{address} was not added as a peer's address"));
+            self.net.disconnect(removed.ok_or_else(missing)?, "by_hand", false).await;
             Ok(())
         })
     }

@@ -30,7 +30,7 @@ pub(crate) enum PeersCommand {
 /// Which peer.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AddressArguments {
-    /// Its multiaddress, such as /ip4/192.0.2.7/tcp/4100.
+    /// Its address: /ip4/192.0.2.7/tcp/4100 with /p2p/ and a peer id behind it or without, or 192.0.2.7:4100, which means TCP.
     address: String,
 }
 
@@ -53,7 +53,7 @@ fn print(out: &mut Output, network: &NetworkStatus) -> io::Result<()> {
     table.pair("peer id", network.peer_id.as_str());
     for (name, addresses) in [("listens", &network.listening), ("reached at", &network.external)] {
         for (index, address) in addresses.iter().enumerate() {
-            table.pair(if index == 0 { name } else { "" }, address.as_str());
+            table.pair(if index == 0 { name } else { "" }, named(address, &network.peer_id));
         }
     }
     table.pair("from outside", network.nat.name());
@@ -68,6 +68,14 @@ fn print(out: &mut Output, network: &NetworkStatus) -> io::Result<()> {
     let mut table = Table::new(["device", "user", "state", "round trip", "sent", "received", "workspaces", "address"]);
     network.peers.iter().for_each(|peer| table.row(row(peer)));
     out.table(&table)
+}
+
+/// An address of this device in full, as it is given to others: with the peer id behind it.
+fn named(address: &str, peer_id: &str) -> String {
+    match address.ends_with(peer_id) {
+        true => address.to_owned(),
+        false => format!("{address}/p2p/{peer_id}"),
+    }
 }
 
 /// How it is with a peer. One that was set by hand is dialled only once this device has a workspace, and one with which none is shared is of

@@ -1,5 +1,7 @@
 //! Multiaddresses, checked when they are given: a mistake is told by the line it stands in, not by a log an hour later.
 
+use std::net::SocketAddr;
+
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 
@@ -38,6 +40,29 @@ pub fn check_dial_address(text: &str) -> Result<String, String> {
     if is_host && has_port { Ok(text.to_owned()) } else { Err(format!("`{text}` cannot be dialled; {EXAMPLES}")) }
 }
 
+/// Reads an address to dial as people give it: a multiaddress, or a host and a TCP port with a colon between them. Answers the multiaddress.
+///
+/// # Errors
+/// When it is neither; see [`check_dial_address`].
+pub fn read_dial_address(text: &str) -> Result<String, String> {
+    let expanded = of_host_and_port(text.trim());
+    check_dial_address(expanded.as_deref().unwrap_or(text))
+}
+
+/// What `192.0.2.7:4100`, `[2001:db8::1]:4100` or `home.example.org:4100` is as a multiaddress.
+fn of_host_and_port(text: &str) -> Option<String> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        let kind = if socket.is_ipv4() { "ip4" } else { "ip6" };
+        return Some(format!("/{kind}/{}/tcp/{}", socket.ip(), socket.port()));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    let fits = host.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '-' | '.'));
+    // The last part of a name is never a number: what looks so is an IP address with a mistake in it.
+    let is_name = host.rsplit('.').next().is_some_and(|last| last.chars().any(|character| character.is_ascii_alphabetic()));
+    (fits && is_name).then(|| format!("/dns/{host}/tcp/{port}"))
+}
+
 fn parse(text: &str, examples: &str) -> Result<Multiaddr, String> {
     text.parse().map_err(|error| format!("`{text}` is no multiaddress ({error}); {examples}"))
 }
@@ -68,6 +93,23 @@ mod tests {
         assert_eq!(check_dial_address(" /ip6/::1/tcp/1\n").as_deref(), Ok("/ip6/::1/tcp/1"));
         for bad in ["", "example.org", "/ip4/192.0.2.7", "/ip4/192.0.2.7/tcp/0", "/ip4/192.0.2.7/udp/4100", "/tcp/4100", "/unix/a"] {
             assert!(check_dial_address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_host_and_a_port_are_an_address_over_tcp() {
+        for (given, read) in [
+            ("192.0.2.7:4100", "/ip4/192.0.2.7/tcp/4100"),
+            (" [2001:db8::1]:4100 ", "/ip6/2001:db8::1/tcp/4100"),
+            ("localhost:1", "/dns/localhost/tcp/1"),
+            ("home.example.org:65535", "/dns/home.example.org/tcp/65535"),
+            (" /ip4/192.0.2.7/tcp/4100", "/ip4/192.0.2.7/tcp/4100"),
+        ] {
+            assert_eq!(read_dial_address(given).as_deref(), Ok(read), "{given}");
+        }
+        for bad in ["", ":1", "192.0.2.7", "192.0.2.7:0", "192.0.2.999:1", "a:b", "a:70000", "a b:1", "http://a:1", "2001:db8::1:4100"] {
+            let refused = read_dial_address(bad).unwrap_err();
+            assert!(refused.contains("/ip4/"), "{bad}: {refused}");
         }
     }
 }

@@ -4,10 +4,12 @@
 //! local settings by its hash. The row of its node has to be written again then, and no operation says so: that it is due is kept too, until
 //! a table that shows it was made durable.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use nodespace_protocol::ids::{NodeId, hex};
-use nodespace_protocol::op::{BlobRef, Op};
+use nodespace_protocol::ids::{NodeId, OpHash, hex};
+use nodespace_protocol::op::{BlobRef, Op, attachment_hash};
 use nodespace_protocol::store::{OpIndex, Store as _, StoreError};
 
 use super::{DeviceReplica, Workspace};
@@ -18,11 +20,16 @@ const BYTES_KEY: &str = "late/bytes/";
 /// What the names of settings begin with that say whose row is due, before the node's id.
 const ROW_KEY: &str = "late/row/";
 
+/// Operations that are looked at in one read, which holds up writers.
+const STRETCH_OPS: u32 = 512;
+
 /// An embedding in force whose vector is nowhere on this device.
 #[derive(Clone, Debug)]
 pub(crate) struct Lacking {
     /// Whose.
     pub(crate) node: NodeId,
+    /// The operation that brought it, and came without.
+    pub(crate) op: OpHash,
     /// What is missing.
     pub(crate) blob: BlobRef,
 }
@@ -45,8 +52,54 @@ impl Lacking {
         let Some((model, embedding)) = state.embeddings().iter().find(|(_, embedding)| embedding.op == place) else { return Ok(None) };
         // A backup brings vectors back, and not what came late.
         let is_here = replica.store().vector(node, model, &embedding.source)?.is_some();
-        Ok((!is_here).then(|| Self { node: node.clone(), blob }))
+        Ok((!is_here).then(|| Self { node: node.clone(), op: op.hash, blob }))
     }
+
+    /// Looks through some operations, not more than one read should look at, for at most `room` that lack something.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) fn search(replica: &DeviceReplica, within: Range<u32>, room: usize) -> Result<Stretch, StoreError> {
+        let last = within.end.min(within.start.saturating_add(STRETCH_OPS));
+        let mut found = Stretch { through: within.start, lacking: Vec::new() };
+        while found.through < last && found.lacking.len() < room {
+            let lacks = Self::find(replica, OpIndex(found.through))?;
+            found.lacking.extend(lacks.map(|_| found.through));
+            found.through += 1;
+        }
+        Ok(found)
+    }
+
+    /// Those of some that are lacking still, by their places.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) fn still(replica: &DeviceReplica, places: &[u32]) -> Result<BTreeMap<u32, Self>, StoreError> {
+        let mut lacking = BTreeMap::new();
+        for place in places {
+            lacking.extend(Self::find(replica, OpIndex(*place))?.map(|lacks| (*place, lacks)));
+        }
+        Ok(lacking)
+    }
+
+    /// Whether these bytes are what is missing.
+    pub(crate) fn is_met_by(&self, bytes: &[u8]) -> bool {
+        is_what_was_announced(&self.blob, bytes)
+    }
+}
+
+/// What was found among operations in their order of arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    /// All before this place were looked at.
+    pub(crate) through: u32,
+    /// Places of those that lack something.
+    pub(crate) lacking: Vec<u32>,
+}
+
+/// Whether an attachment is the one that an operation names.
+pub(crate) fn is_what_was_announced(blob: &BlobRef, bytes: &[u8]) -> bool {
+    bytes.len() == blob.len as usize && attachment_hash(bytes) == blob.hash
 }
 
 /// The bytes of an operation's attachment, whenever they came.
@@ -70,6 +123,7 @@ impl Workspace {
         let nodes: Vec<NodeId> = came.iter().map(|(lacking, _)| lacking.node.clone()).collect();
         self.read(move |replica| keep(replica, &came)).await??;
         self.feed().add_dirty(nodes);
+        self.tell_of_late();
         Ok(())
     }
 

@@ -131,7 +131,7 @@ pub trait Network: fmt::Debug + Send + Sync {
     fn snapshot(&self) -> BoxFuture<'_, Result<NetworkStatus, ServiceError>>;
 
     /// Dials an address now, and again whenever it is not connected, until it is removed or the program ends. The address was parsed; one
-    /// without a peer id is dialled once, and kept with the peer id that answers.
+    /// without a peer id is asked once who answers, and kept with that peer id if it is a member's.
     fn add_peer(&self, address: String) -> BoxFuture<'_, Result<(), ServiceError>>;
 
     /// Does not dial an address any more and closes a connection over it. `not_found` when it was never added.

@@ -35,6 +35,8 @@ pub(super) struct Inner {
     projector: OnceCell<Projector>,
     /// How sync stands, as whoever syncs said last.
     sync: watch::Sender<DeviceStatus>,
+    /// How often attachments came late.
+    late: watch::Sender<u64>,
 }
 
 impl Inner {
@@ -47,7 +49,17 @@ impl Inner {
         projection: Option<ProjectorOptions>,
     ) -> Self {
         let nobody = DeviceStatus { summary: Summary::LocalOnly, operations: 0, targets: Vec::new(), help_wanted: Vec::new() };
-        Self { id, folder, epoch, logger, feed, projection, projector: OnceCell::new(), sync: watch::Sender::new(nobody) }
+        Self {
+            id,
+            folder,
+            epoch,
+            logger,
+            feed,
+            projection,
+            projector: OnceCell::new(),
+            sync: watch::Sender::new(nobody),
+            late: watch::Sender::new(0),
+        }
     }
 }
 
@@ -143,6 +155,16 @@ impl Workspace {
     /// How sync stands, as it was published last; before anybody did, that there is nobody to sync with.
     pub fn watch_sync_status(&self) -> watch::Receiver<DeviceStatus> {
         self.inner.sync.subscribe()
+    }
+
+    /// Says that attachments came late.
+    pub(super) fn tell_of_late(&self) {
+        self.inner.late.send_modify(|times| *times += 1);
+    }
+
+    /// Watches attachments come late: how often some did since the workspace was opened.
+    pub(crate) fn watch_late(&self) -> watch::Receiver<u64> {
+        self.inner.late.subscribe()
     }
 
     /// The ticket of a join that is under way.

@@ -79,6 +79,6 @@ pub struct NetworkStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddPeer {
-    /// Its multiaddress, such as `/ip4/192.0.2.7/tcp/4100`, with `/p2p/<peer id>` behind it or without.
+    /// Its address: `/ip4/192.0.2.7/tcp/4100` with `/p2p/<peer id>` behind it or without, or `192.0.2.7:4100`, which means TCP.
     pub address: String,
 }

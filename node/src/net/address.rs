@@ -40,6 +40,11 @@ pub fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| matches!(part, Protocol::P2pCircuit))
 }
 
+/// Whether an address leads to a TCP port and no further.
+pub fn is_over_tcp(address: &Multiaddr) -> bool {
+    matches!(address.iter().last(), Some(Protocol::Tcp(_)))
+}
+
 /// Whether an address is of this machine.
 pub fn is_loopback(address: &Multiaddr) -> bool {
     address.iter().any(|part| match part {

@@ -117,6 +117,13 @@ impl PeerBook {
         }
     }
 
+    /// Operations went over the connection: whatever becomes of it, it was worth having.
+    pub fn useful(&mut self, device: &DeviceId) {
+        if let Some(entry) = self.entries.get_mut(device) {
+            entry.useful();
+        }
+    }
+
     /// The last connection is gone: it is dialled again soon; later when connections end as soon as they are made.
     pub fn disconnected(&mut self, device: &DeviceId, now: u64) {
         let Some(entry) = self.entries.get_mut(device) else { return };

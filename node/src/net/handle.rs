@@ -22,6 +22,8 @@ pub const SYNC_PROTOCOL: StreamProtocol = StreamProtocol::new("/nodespace/sync/1
 pub const ADDRESSES_PROTOCOL: StreamProtocol = StreamProtocol::new("/nodespace/addresses/1");
 /// A stream on which a node's version is asked for.
 pub const NODE_PROTOCOL: StreamProtocol = StreamProtocol::new("/nodespace/node/1");
+/// A stream on which attachments are asked for.
+pub const ATTACHMENTS_PROTOCOL: StreamProtocol = StreamProtocol::new("/nodespace/attachments/1");
 
 /// What happens. How each waits until it is read, and how much of it at most, is the mailbox's.
 #[derive(Debug)]
@@ -169,6 +171,7 @@ pub(super) enum Command {
         turn_away: bool,
     },
     Vouched(DeviceId),
+    Useful(DeviceId),
     Booted {
         device: DeviceId,
         nonce: u64,
@@ -260,6 +263,11 @@ impl NetHandle {
     /// A guest has shown that it belongs: it may stay until it is known as a member.
     pub async fn vouched(&self, device: DeviceId) {
         self.send(Command::Vouched(device)).await;
+    }
+
+    /// Operations went to or came from a device: when the connection breaks it is made again at once, however short it was.
+    pub async fn useful(&self, device: DeviceId) {
+        self.send(Command::Useful(device)).await;
     }
 
     /// Tells a peer's boot nonce: another one than before over an older connection means that it was started anew behind our back.

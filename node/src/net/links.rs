@@ -9,7 +9,7 @@
 //! - when a second one comes later, or is dialled by the same side, its dialler has lost the first one (it would not dial otherwise): the
 //!   first one is dead. Gossipsub tells its topics at a first connection only, so the second one goes as well, and the next is a first one;
 //! - a connection on which pings failed is closed;
-//! - one that is being closed counts no more, and one that does not close in time counts as gone;
+//! - one that is being closed, whoever asked for that, counts no more, and one that does not close in time counts as gone;
 //! - a guest that has not shown in time that it belongs is disconnected.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -137,6 +137,13 @@ impl<I: Copy + Ord> Links<I> {
     pub fn vouched(&mut self, device: &DeviceId) {
         for entry in self.entries.values_mut().filter(|entry| entry.link.device == *device) {
             entry.link.guest = false;
+        }
+    }
+
+    /// A device is said goodbye to: whoever says it closes all connections to it, and they have the same time for that as others.
+    pub fn dismiss(&mut self, device: &DeviceId, now: u64) {
+        for entry in self.entries.values_mut().filter(|entry| entry.link.device == *device) {
+            entry.closing.get_or_insert(now.saturating_add(CLOSE_MS_MAX));
         }
     }
 

@@ -26,6 +26,8 @@ const GOSSIP_SENT: &str = "gossip_sent";
 const GOSSIP_RECEIVED: &str = "gossip_received";
 /// Attempts to get from a relayed connection to a direct one, by result.
 const HOLE_PUNCHES: &str = "hole_punches";
+/// Embeddings that peers were asked for because they were missing here, by result.
+const LATE: &str = "late_embeddings";
 /// Starts of the network task after a fault.
 const RESTARTS: &str = "restarts";
 /// Events that found no room.
@@ -44,6 +46,7 @@ pub struct NetMetrics {
     pub(crate) gossip_sent: Family<Labels, Counter>,
     pub(crate) gossip_received: Family<Labels, Counter>,
     pub(crate) hole_punches: Family<Labels, Counter>,
+    late: Family<Labels, Counter>,
     pub(crate) restarts: Counter,
     pub(crate) dropped: Family<Labels, Counter>,
     reasons: Arc<Mutex<BTreeMap<&'static str, Seen>>>,
@@ -73,6 +76,7 @@ impl NetMetrics {
             gossip_sent: Family::default(),
             gossip_received: Family::default(),
             hole_punches: Family::default(),
+            late: Family::default(),
             restarts: Counter::default(),
             dropped: Family::default(),
             reasons: Arc::default(),
@@ -90,6 +94,7 @@ impl NetMetrics {
             "Attempts to get from a relayed connection to a direct one, by result",
             metrics.hole_punches.clone(),
         );
+        registry.register(LATE, "Embeddings that peers were asked for because they were missing here, by result", metrics.late.clone());
         registry.register(RESTARTS, "Starts of the network task after a fault", metrics.restarts.clone());
         registry.register(DROPPED, "Events that found no room and were dropped, by kind", metrics.dropped.clone());
         metrics
@@ -98,6 +103,13 @@ impl NetMetrics {
     /// A connection was closed by us.
     pub(crate) fn closed(&self, reason: &'static str) {
         self.closed.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A peer was asked for embeddings that are missing here: so many it gave, so many it did not have.
+    pub(crate) fn asked_for_late(&self, given: usize, lacking: usize) {
+        for (result, count) in [("given", given), ("lacking", lacking)] {
+            self.late.get_or_create(&[("result", result)]).inc_by(count as u64);
+        }
     }
 
     /// Somebody was refused. Counted always; logged at `info` once in ten seconds for each reason, at `debug` in between: who is refused again

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use libp2p::{Swarm, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder, noise, tcp};
 use tokio::sync::mpsc;
 
 use super::NetError;
@@ -14,6 +14,7 @@ use super::admission::{Admission, Roll};
 use super::behaviour::Behaviour;
 use super::book::PeerBook;
 use super::clock::Clock;
+use super::closing::ClosingYamux;
 use super::control::SharedControl;
 use super::handle::{COMMANDS_MAX, Command, NetHandle};
 use super::mailbox::{NetEvents, mailbox};
@@ -113,12 +114,12 @@ fn build(lasting: &Lasting) -> Result<Swarm<Behaviour>, NetError> {
     let keypair = super::identity::keypair(&lasting.options.key);
     let builder = SwarmBuilder::with_existing_identity(keypair)
         .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, ClosingYamux::default)
         .map_err(|error| failed(&error))?
         .with_quic()
         .with_dns()
         .map_err(|error| failed(&error))?
-        .with_relay_client(noise::Config::new, yamux::Config::default)
+        .with_relay_client(noise::Config::new, ClosingYamux::default)
         .map_err(|error| failed(&error))?
         .with_behaviour(|key, relay| Behaviour::new(key, relay, &lasting.options, (&lasting.admission, &lasting.clock)))
         .map_err(|error| failed(&error))?;

@@ -26,7 +26,7 @@ use super::behaviour::Behaviour;
 use super::book::{Dial, PeerBook};
 use super::clock::Clock;
 use super::control::SharedControl;
-use super::handle::{ADDRESSES_PROTOCOL, Command, NODE_PROTOCOL, SYNC_PROTOCOL};
+use super::handle::{ADDRESSES_PROTOCOL, ATTACHMENTS_PROTOCOL, Command, NODE_PROTOCOL, SYNC_PROTOCOL};
 use super::identity::{device_of, peer_id};
 use super::links::{Closing, Links};
 use super::mailbox::Outbox;
@@ -99,7 +99,7 @@ impl<'a> NetTask<'a> {
     pub(super) fn start(lasting: &'a mut Lasting, mut swarm: Swarm<Behaviour>, control: &SharedControl) -> Result<Self, super::NetError> {
         let mut streams = swarm.behaviour().stream.new_control();
         let mut incoming = SelectAll::new();
-        for protocol in [SYNC_PROTOCOL, ADDRESSES_PROTOCOL, NODE_PROTOCOL] {
+        for protocol in [SYNC_PROTOCOL, ADDRESSES_PROTOCOL, NODE_PROTOCOL, ATTACHMENTS_PROTOCOL] {
             // The swarm is new: nobody has taken a protocol yet.
             let accepted = streams.accept(protocol.clone()).expect("each protocol is taken once");
             incoming.push(accepted.map(move |(peer, stream)| (peer, protocol.clone(), stream)).boxed());
@@ -244,6 +244,8 @@ impl<'a> NetTask<'a> {
 
     fn disconnect(&mut self, device: &DeviceId, why: &'static str) {
         let Some(peer) = peer_id(device) else { return };
+        let now = self.now();
+        self.links.dismiss(device, now);
         if self.swarm.disconnect_peer_id(peer).is_ok() {
             tracing::debug!(device = %device.short(), reason = why, "disconnected");
             self.lasting.metrics.closed(why);

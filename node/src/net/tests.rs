@@ -1,6 +1,8 @@
 //! Networks without devices, in one process, over real sockets on loopback, multicast off. Each test waits for what it expects to be told.
 
 mod by_hand;
+mod duplicates;
+mod farewell;
 mod gossip;
 mod network;
 mod ports;

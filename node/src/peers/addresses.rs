@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use crate::model::{ErrorCode, ServiceError};
-use crate::net::address::Source;
+use crate::net::address::{Source, is_over_tcp, split_peer};
 use crate::net::frames::{read_frame, write_frame};
 use crate::net::{Multiaddr, NetHandle, Stream, device_of};
 
@@ -24,6 +24,9 @@ const ADDRESSES_MAX: usize = 8;
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 /// How long the exchange may take.
 const TIME_MAX: Duration = Duration::from_secs(20);
+
+/// How somebody says who is at an address.
+const ADD_PEER: &str = "add /p2p/ and the peer id that `nodespace peers` shows on that device";
 
 /// A device and where it is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,16 +44,42 @@ pub(super) struct Exchange {
     pub(super) near: bool,
 }
 
-/// Reads a peer's address as people write it.
+/// A peer's address as people write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It says who is there.
+    Named(DeviceId, Multiaddr),
+    /// It does not: whoever answers there is meant, over TCP.
+    Nameless(Multiaddr),
+}
+
+/// Reads an address that may leave out who is there. `text` was checked to be one that can be dialled.
+pub(super) fn read(text: &str) -> Result<Written, ServiceError> {
+    let address = multiaddress(text)?;
+    if split_peer(&address).is_some() {
+        return parse(text).map(|(device, address)| Written::Named(device, address));
+    }
+    if !is_over_tcp(&address) {
+        return Err(invalid(format!("`{text}` does not say who is there, and only over TCP it can be asked: {ADD_PEER}")));
+    }
+    Ok(Written::Nameless(address))
+}
+
+/// Reads an address that says who is there.
 pub(super) fn parse(text: &str) -> Result<(DeviceId, Multiaddr), ServiceError> {
-    let invalid = |why: String| ServiceError::new(ErrorCode::InvalidValue, why);
-    let address: Multiaddr = text.parse().map_err(|error| invalid(format!("`{text}` is no multiaddress: {error}")))?;
-    let (address, peer) = crate::net::address::split_peer(&address).ok_or_else(|| {
-        invalid(format!("`{text}` does not say who is there: add /p2p/ and the peer id that `nodespace peers` shows on that device"))
-    })?;
+    let address = multiaddress(text)?;
+    let (address, peer) = split_peer(&address).ok_or_else(|| invalid(format!("`{text}` does not say who is there: {ADD_PEER}")))?;
     let device =
         device_of(&peer).ok_or_else(|| invalid(format!("`{text}` names a peer whose key is not an Ed25519 key: no NodeSpace device")))?;
     Ok((device, address))
+}
+
+fn multiaddress(text: &str) -> Result<Multiaddr, ServiceError> {
+    text.parse().map_err(|error| invalid(format!("`{text}` is no multiaddress: {error}")))
+}
+
+fn invalid(why: String) -> ServiceError {
+    ServiceError::new(ErrorCode::InvalidValue, why)
 }
 
 impl Exchange {
@@ -114,5 +143,17 @@ mod tests {
         assert!(refused("/ip4/192.0.2.1/tcp/1").contains("/p2p/"));
         let hashed = "/ip4/192.0.2.1/tcp/1/p2p/QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N";
         assert!(refused(hashed).contains("Ed25519"));
+    }
+
+    #[test]
+    fn who_is_there_may_be_left_out_where_it_can_be_asked() {
+        let tcp = "/ip4/192.0.2.1/tcp/1";
+        assert_eq!(read(tcp).unwrap(), Written::Nameless(tcp.parse().unwrap()));
+        let peer = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let device = device_of(&peer.parse().unwrap()).unwrap();
+        assert_eq!(read(&format!("{tcp}/p2p/{peer}")).unwrap(), Written::Named(device, tcp.parse().unwrap()));
+        for nobody in ["/ip4/192.0.2.1/udp/1/quic-v1", &format!("{tcp}/p2p/{peer}/p2p-circuit")] {
+            assert!(read(nobody).unwrap_err().to_string().contains("nodespace peers"), "{nobody}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Frames that bring operations, or acknowledge ours, pay for themselves. All others (comparisons, digests, operations we have) are needed
 //! now and then and cost us work, so each peer has a budget of them that refills over time. A peer that overdraws it is not in earnest.
-//! Streams that are answered once, with addresses or a node's version, are budgeted alike.
+//! Streams that are answered once, with addresses, a node's version or attachments, are budgeted alike.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +25,8 @@ const FRAMES: Allowance = Allowance { at_once: 2_000, per_s: 50 };
 pub(super) const ADDRESSES: Allowance = Allowance { at_once: 32, per_s: 1 };
 /// Questions about nodes: recovery asks one for each node that is not settled, and again later.
 pub(super) const QUESTIONS: Allowance = Allowance { at_once: 2_000, per_s: 50 };
+/// Questions for attachments, of up to 256 each, and announcements of some: one who lacks thousands asks as fast as it is answered.
+pub(super) const ATTACHMENTS: Allowance = Allowance { at_once: 64, per_s: 4 };
 /// Peers whose budget is remembered. Beyond it those are forgotten that have all they may have, and when none has, who is new gets none.
 const PEERS_MAX: usize = 1_024;
 

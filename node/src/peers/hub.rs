@@ -9,19 +9,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::addresses::Exchange;
-use super::budget::{ADDRESSES, Budgets, QUESTIONS};
+use super::budget::{ADDRESSES, ATTACHMENTS, Budgets, QUESTIONS};
 use super::carriers::Carriers;
 use super::host::Host;
 use super::told::{Tellings, Told};
 use super::traffic::Traffic;
 use super::workspace::{self, Inbox, Input, RelayNote, Setup};
-use super::{PeersOptions, inspect};
+use super::{PeersOptions, attachments, inspect};
 use crate::engine::{Device, Joining, TicketAddresses, Workspace};
 use crate::net::address::{Source, is_loopback};
 use crate::net::admission::{Roll, Standing};
 use crate::net::frames::read_frame;
 use crate::net::{
-    ADDRESSES_PROTOCOL, Multiaddr, NODE_PROTOCOL, NetEvent, NetEvents, NetHandle, SYNC_PROTOCOL, Stream, StreamProtocol, Verdict,
+    ADDRESSES_PROTOCOL, ATTACHMENTS_PROTOCOL, Multiaddr, NODE_PROTOCOL, NetEvent, NetEvents, NetHandle, SYNC_PROTOCOL, Stream,
+    StreamProtocol, Verdict,
 };
 use crate::sync::{DeviceStatus, Target};
 
@@ -84,6 +85,8 @@ pub(super) struct Hub {
     exchanges: Budgets,
     /// Questions about nodes that peers may ask.
     questions: Budgets,
+    /// Questions for attachments that peers may ask.
+    wishes: Budgets,
     /// When members are told of addresses that were learnt.
     exchange_due: Option<Instant>,
     tellings: Tellings,
@@ -103,6 +106,7 @@ impl Hub {
             connected: BTreeMap::new(),
             exchanges: Budgets::new(ADDRESSES),
             questions: Budgets::new(QUESTIONS),
+            wishes: Budgets::new(ATTACHMENTS),
             exchange_due: None,
             tellings: Tellings::default(),
         }
@@ -250,14 +254,22 @@ impl Hub {
         if *protocol == SYNC_PROTOCOL {
             return self.on_sync_stream(device, stream);
         }
-        let is_question = *protocol == NODE_PROTOCOL;
-        let budget = if is_question { &mut self.questions } else { &mut self.exchanges };
+        let (is_question, is_wish) = (*protocol == NODE_PROTOCOL, *protocol == ATTACHMENTS_PROTOCOL);
+        let budget = match (is_question, is_wish) {
+            (true, _) => &mut self.questions,
+            (_, true) => &mut self.wishes,
+            _ => &mut self.exchanges,
+        };
         if budget.spend(device).is_err() {
             return self.net.metrics().refused("overdrawn", &device.short());
         }
-        match is_question {
-            true => drop(tokio::spawn(inspect::answer(self.device.clone(), device, stream))),
-            false => self.exchange_addresses(device, Some(stream)),
+        match (is_question, is_wish) {
+            (true, _) => drop(tokio::spawn(inspect::answer(self.device.clone(), device, stream))),
+            (_, true) => {
+                let inboxes = self.workspaces.iter().map(|(id, known)| (*id, known.inbox.clone())).collect();
+                tokio::spawn(attachments::answer(self.device.clone(), device, stream, inboxes));
+            }
+            _ => self.exchange_addresses(device, Some(stream)),
         }
     }
 

@@ -43,6 +43,8 @@ const TELL_MS: u64 = 40;
 const RELEASE_MS: u64 = 120;
 /// How long what was said last may take to leave.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long is waited for what a lost line has brought already: a line that is dead may never say so.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// What a session is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +148,9 @@ pub(super) fn start(parts: Parts, stream: Stream, listener: impl Listener) -> Se
             told: None,
         };
         let end = task.run(queue, news, &listener).await;
+        if end == End::Lost {
+            task.drain(&listener).await;
+        }
         task.pipes.close(FAREWELL).await;
         listener.ended(end).await;
     });
@@ -223,6 +228,24 @@ impl SessionTask {
         }
     }
 
+    /// Takes the operations that a lost line has brought: else they would be sent again. Their number is bounded by what the peer may have
+    /// under way.
+    async fn drain(&mut self, listener: &impl Listener) {
+        self.pipes.outgoing.shut();
+        while let Ok(arrival) = tokio::time::timeout(DRAIN, self.pipes.arrivals.next()).await {
+            let step = match arrival {
+                Arrival::Message(message @ Message::Segments(_)) => Step::Message(message),
+                // Whatever else it said wants an answer.
+                Arrival::Message(_) | Arrival::Unsendable(_) => continue,
+                Arrival::Malformed(_) | Arrival::Ended(_) => return,
+            };
+            let Some(outcome) = self.step(step).await else { return };
+            if self.take(outcome, true, listener).await.is_some() {
+                return;
+            }
+        }
+    }
+
     /// Takes the session to the writer and back. `None` when the writer takes no more.
     async fn step(&mut self, step: Step) -> Option<Outcome> {
         let mut session = self.session.take()?;
@@ -284,8 +307,10 @@ fn arrived(arrival: Arrival) -> Result<Step, End> {
     match arrival {
         Arrival::Message(message) => Ok(Step::Message(message)),
         Arrival::Malformed(error) => Ok(Step::Malformed(error)),
-        Arrival::Ended(FrameError::Closed | FrameError::Broken(_)) => Err(End::Lost),
-        Arrival::Ended(error @ (FrameError::TooLarge { .. } | FrameError::TooSlow)) => Err(End::Broke(error.to_string())),
+        Arrival::Ended(FrameError::Closed | FrameError::Broken(_)) | Arrival::Unsendable(FrameError::Closed | FrameError::Broken(_)) => {
+            Err(End::Lost)
+        }
+        Arrival::Ended(error) | Arrival::Unsendable(error) => Err(End::Broke(error.to_string())),
     }
 }
 

@@ -8,6 +8,7 @@
 mod attempts;
 mod facts;
 mod gossiping;
+mod late;
 mod recovering;
 mod relaying;
 mod sessions;
@@ -21,6 +22,7 @@ use nodespace_protocol::ids::{DeviceId, NodeId, WorkspaceId};
 use nodespace_protocol::replica::PendingBuffer;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::account::Account;
 use super::budget::SharedBudget;
 use super::carriers::Carriers;
 use super::gossip::Channel;
@@ -35,6 +37,8 @@ use crate::net::{GossipMessage, NetHandle, OpenError, Stream};
 use crate::sync::status::StatusInput;
 use crate::sync::{AttemptId, DeviceStatus, OrchestratorInput, StatusBoard, SyncMonitor, SyncOrchestrator, SyncRecovery, Target};
 use facts::Facts;
+use late::Late;
+pub(super) use late::LateNote;
 pub(super) use relaying::RelayNote;
 use relaying::Relaying;
 use sessions::Live;
@@ -72,6 +76,8 @@ pub(super) enum Input {
     Join { joining: Box<Joining>, hosts: BTreeSet<DeviceId>, refusals: mpsc::Sender<(Host, String)> },
     /// A relay's task tells.
     Relay(RelayNote),
+    /// What is known of embeddings that are missing here.
+    Late(LateNote),
     /// A step on a node that was set aside is over.
     Node { node: NodeId, outcome: Result<(), crate::sync::SyncFailure> },
     /// Say goodbye and end.
@@ -110,10 +116,13 @@ struct Ear {
     inbox: Inbox,
     device: DeviceId,
     serial: u64,
+    /// What it hears goes here first: of a session that is over for everybody else, too.
+    account: Arc<Account>,
 }
 
 impl Listener for Ear {
     async fn note(&self, note: Note) {
+        self.account.note(note.status.sent_ops, note.status.received_ops);
         self.inbox.send(Input::Note { device: self.device, serial: self.serial, note }).await;
     }
 
@@ -182,6 +191,7 @@ pub(super) struct WorkspaceSync {
     waiters: Vec<Waiter>,
     join: Option<Join>,
     relaying: Relaying,
+    late: Late,
     serial: u64,
     published: u64,
     unpublished: bool,
@@ -213,6 +223,7 @@ pub(super) fn start(setup: Setup) -> Inbox {
         waiters: Vec::new(),
         join: None,
         relaying: Relaying::new(setup.seed),
+        late: Late::default(),
         serial: 0,
         published: 0,
         unpublished: true,
@@ -224,7 +235,8 @@ pub(super) fn start(setup: Setup) -> Inbox {
 
 impl WorkspaceSync {
     async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut news: watch::Receiver<Position>) {
-        if self.refresh().await.is_err() {
+        let mut late_news = self.setup.workspace.watch_late();
+        if self.refresh().await.is_err() || self.resume_late().await.is_err() {
             return;
         }
         self.gossiped = self.facts.ops;
@@ -233,6 +245,7 @@ impl WorkspaceSync {
                 return;
             }
             self.act();
+            self.act_on_late();
             self.publish();
             let wake = self.until_next();
             let outcome = tokio::select! {
@@ -245,6 +258,11 @@ impl WorkspaceSync {
                     Ok(()) => self.on_news().await,
                     Err(_) => return,
                 },
+                // The workspace is held by this task, so its end is not waited for here.
+                Ok(()) = late_news.changed() => {
+                    self.on_late_news();
+                    Ok(())
+                }
                 () = tokio::time::sleep(wake) => {
                     self.on_timeout();
                     Ok(())
@@ -284,6 +302,7 @@ impl WorkspaceSync {
             Input::SyncNow { target, answer } => self.on_sync_now(target, answer).await,
             Input::Join { joining, hosts, refusals } => self.on_join(*joining, hosts, refusals).await?,
             Input::Relay(note) => self.on_relay(note).await?,
+            Input::Late(note) => self.on_late(note),
             Input::Node { node, outcome } => self.on_node(node, outcome),
             Input::Stop(_) => {}
         }
@@ -313,7 +332,8 @@ impl WorkspaceSync {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline()).min();
         let expected = self.expected.values().copied().min();
         let relay = self.relaying.next_timeout();
-        let machines = [self.orchestrator.next_timeout(), self.recovery.next_timeout(), relay, publish, waiters, expected];
+        let late = self.late_timeout();
+        let machines = [self.orchestrator.next_timeout(), self.recovery.next_timeout(), relay, late, publish, waiters, expected];
         let at = machines.into_iter().flatten().min().unwrap_or(u64::MAX);
         // At least now and then, so that a machine that slept is noticed.
         Duration::from_millis(at.saturating_sub(self.now()).min(10_000))

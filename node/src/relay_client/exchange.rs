@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nodespace_protocol::ids::{DeviceId, LogId, OpHash, RelayId, UserId};
-use nodespace_protocol::op::{BlobRef, Segment};
+use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::PendingBuffer;
 use nodespace_protocol::store::StoreError;
 use nodespace_protocol::view::packet::PACKET_OPERATIONS_MAX;
@@ -25,7 +25,7 @@ use super::api::{ATTACHMENTS_MAX, RelayApi, in_thread};
 use super::error::{RelayError, RelayRefusal};
 use super::memory::RelayMemory;
 use super::plan::{Picking, Plan};
-use crate::engine::{Clock, DeviceReplica, Workspace};
+use crate::engine::{Clock, DeviceReplica, Workspace, is_what_was_announced};
 use crate::model::ServiceError;
 use crate::sync::SyncCounts;
 
@@ -433,11 +433,6 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         self.memory.alarm = Some(alarm.clone());
         self.save(Vec::new()).await
     }
-}
-
-/// Whether an attachment is the one that an operation names.
-fn is_what_was_announced(blob: &BlobRef, bytes: &[u8]) -> bool {
-    bytes.len() == blob.len as usize && nodespace_protocol::op::attachment_hash(bytes) == blob.hash
 }
 
 /// So many operations of one log, the last of which is this one.

@@ -68,10 +68,10 @@ impl Device {
         self.network()?.snapshot().await
     }
 
-    /// Dials an address from now on.
+    /// Dials an address from now on. One that does not say who is there is asked first.
     ///
     /// # Errors
-    /// When it is no multiaddress, or the network is off.
+    /// When it is no address, when nobody answers there who is a member and it does not say who is there, or the network is off.
     pub async fn add_peer(&self, address: &str) -> Result<NetworkStatus, ServiceError> {
         let (network, address) = (self.network()?, multiaddress(address)?);
         network.add_peer(address).await?;
@@ -90,6 +90,6 @@ impl Device {
 }
 
 fn multiaddress(text: &str) -> Result<String, ServiceError> {
-    let parsed = crate::config::check_dial_address(text);
+    let parsed = crate::config::read_dial_address(text);
     parsed.map_err(|why| ServiceError::new(ErrorCode::InvalidValue, why))
 }

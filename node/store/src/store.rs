@@ -16,7 +16,7 @@ use crate::journal::{self, Journal, Mark, StoreOptions};
 use crate::local::{Local, VectorEntry};
 
 /// Bytes of the index's pages kept in memory.
-const INDEX_CACHE_BYTES: usize = 16 << 20;
+const INDEX_CACHE_BYTES: usize = 8 << 20;
 
 /// A workspace's store on a disk.
 ///

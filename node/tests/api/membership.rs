@@ -431,7 +431,9 @@ async fn peers_are_added_and_removed_by_their_addresses() {
     let added = api.call("POST", "/v1/network/peers", json!({ "address": address })).await.ok();
     assert_eq!(added["peers"][0]["address"], address);
     assert_eq!(api.get("/v1/network").await.ok()["peers"].as_array().unwrap().len(), 1);
-    for bad in ["", "192.0.2.7:4100", "/ip4/192.0.2.7/tcp/0", "/ip4/192.0.2.999/tcp/1"] {
+    let again = api.call("POST", "/v1/network/peers", json!({ "address": "192.0.2.7:4100" })).await.ok();
+    assert_eq!(again, added, "the same in another form");
+    for bad in ["", "192.0.2.7", "192.0.2.7:0", "192.0.2.999:1", "/ip4/192.0.2.7/tcp/0", "/ip4/192.0.2.999/tcp/1"] {
         assert_eq!(api.call("POST", "/v1/network/peers", json!({ "address": bad })).await.code(), "invalid_value", "{bad}");
     }
     let path = format!("/v1/network/peers?address={}", address.replace('/', "%2F"));

@@ -19,7 +19,7 @@ pub(super) const BY_HAND_MAX: usize = 2 * ADDRESSES_OF_ONE_MAX;
 const PATIENT_FAILURES: u32 = 7;
 
 /// A connection that ended sooner counts as a dial that failed: who refuses us closes it at once. One that a poor line cuts after a second
-/// or two was worth having, and is made again at once.
+/// or two was worth having, and is made again at once; so is one over which operations went, however soon it ended.
 const SHORT_MS: u64 = 1_000;
 
 #[derive(Clone, Debug)]
@@ -60,8 +60,12 @@ enum Phase {
     New,
     Waiting(u64),
     Dialling,
-    /// Since this time.
-    Connected(u64),
+    Connected {
+        /// Since this time.
+        since: u64,
+        /// Operations went over it.
+        useful: bool,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -122,14 +126,22 @@ impl Entry {
 
     pub(super) const fn connected(&mut self, now: u64) {
         self.hearsay = 0;
-        self.phase = Phase::Connected(now);
+        self.phase = Phase::Connected { since: now, useful: false };
+    }
+
+    /// Operations went over the connection.
+    pub(super) const fn useful(&mut self) {
+        if let Phase::Connected { useful, .. } = &mut self.phase {
+            *useful = true;
+        }
     }
 
     /// The connection is gone, and is dialled again at once as good as. But a peer that refuses us lets a connection be made and closes it:
     /// short ones that follow each other count as failures, or it would be dialled several times a second for ever. `spread` adds jitter.
     pub(super) fn disconnected(&mut self, now: u64, spread: impl FnOnce(u64) -> u64) {
-        let Phase::Connected(since) = self.phase else { return };
-        self.failures = if now.saturating_sub(since) < SHORT_MS { self.failures.saturating_add(1) } else { 0 };
+        let Phase::Connected { since, useful } = self.phase else { return };
+        let in_vain = !useful && now.saturating_sub(since) < SHORT_MS;
+        self.failures = if in_vain { self.failures.saturating_add(1) } else { 0 };
         let pause_ms = match self.failures {
             0 | 1 => DIAL_RETRY_MS / 8,
             _ => DIAL_RETRY_MS.saturating_mul(multiplier(self.failures - 2)),
@@ -192,7 +204,7 @@ impl Entry {
         match self.phase {
             Phase::New => Some(0),
             Phase::Waiting(at) => Some(at),
-            Phase::Dialling | Phase::Connected(_) => None,
+            Phase::Dialling | Phase::Connected { .. } => None,
         }
     }
 
@@ -206,7 +218,7 @@ impl Entry {
     }
 
     pub(super) fn may_be_forgotten(&self) -> bool {
-        !matches!(self.phase, Phase::Connected(_) | Phase::Dialling) && !self.is_by_hand()
+        !matches!(self.phase, Phase::Connected { .. } | Phase::Dialling) && !self.is_by_hand()
     }
 
     /// The addresses of the next dial, best first.

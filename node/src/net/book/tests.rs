@@ -87,6 +87,23 @@ fn a_peer_that_closes_every_connection_at_once_is_left_in_peace() {
 }
 
 #[test]
+fn a_line_that_breaks_again_and_again_while_operations_go_over_it_is_made_again_at_once() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(1), Source::Explicit, false, 0);
+    let mut now = 0;
+    for _ in 0..10 {
+        assert!(book.poll_dial(now).is_some());
+        book.connected(device(1), Some(&address(1)), now, 5);
+        book.useful(&device(1));
+        now += 400;
+        book.disconnected(&device(1), now);
+        let wait = book.next_timeout().unwrap() - now;
+        assert!(wait <= DIAL_RETRY_MS / 4, "{wait}");
+        now += wait;
+    }
+}
+
+#[test]
 fn a_changed_network_has_everybody_dialled_soon() {
     let mut book = book(&[1, 2]);
     for number in [1, 2] {

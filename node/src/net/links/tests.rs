@@ -120,6 +120,24 @@ fn a_connection_that_does_not_close_in_time_counts_as_gone() {
 }
 
 #[test]
+fn who_is_said_goodbye_to_counts_no_more_and_is_gone_in_time() {
+    let mut links = Links::new(LOW);
+    links.opened(1_u64, Link { relayed: true, ..link(HIGH, true) }, 0);
+    links.opened(2_u64, link(HIGH, true), 1_000);
+    links.opened(3_u64, link(DeviceId([3; 32]), true), 1_000);
+    links.dismiss(&HIGH, 2_000);
+    assert_eq!(links.best(&HIGH), None);
+    assert_eq!(closings(&mut links), [], "whoever says goodbye closes them");
+    links.dismiss(&HIGH, 4_000);
+    assert_eq!(links.next_timeout(), Some(2_000 + CLOSE_MS_MAX), "saying it again wins no time");
+    assert_eq!(links.closed(1_u64), Some((HIGH, false)), "this one did close");
+    assert_eq!(links.overdue(2_000 + CLOSE_MS_MAX - 1), None);
+    assert_eq!(links.overdue(2_000 + CLOSE_MS_MAX), Some(2_u64));
+    assert_eq!(links.closed(2_u64), Some((HIGH, true)));
+    assert_eq!((links.overdue(u64::MAX), links.best(&DeviceId([3; 32]))), (None, Some(3_u64)), "others stay");
+}
+
+#[test]
 fn a_guest_has_its_time_and_no_more() {
     let mut links = Links::new(LOW);
     links.opened(1_u64, Link { guest: true, ..link(HIGH, false) }, 10);

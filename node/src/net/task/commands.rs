@@ -44,6 +44,7 @@ impl NetTask<'_> {
                 self.vouched.insert(device);
                 self.links.vouched(&device);
             }
+            Command::Useful(device) => self.lasting.book.useful(&device),
             Command::Booted { device, nonce } => self.on_booted(device, nonce),
             Command::Topics(topics) => self.set_topics(topics),
             Command::Publish { topic, data } => self.publish(topic, data),

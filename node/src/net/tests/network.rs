@@ -26,16 +26,21 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn start(seed: u8) -> Self {
-        Self::with_peers(seed, Vec::new())
+        Self::adjusted(seed, |_| {})
     }
 
     /// With addresses in its configuration.
     pub(super) fn with_peers(seed: u8, peers: Vec<Multiaddr>) -> Self {
-        let options = NetOptions {
+        Self::adjusted(seed, |options| options.peers = peers)
+    }
+
+    /// With something else in its configuration.
+    pub(super) fn adjusted(seed: u8, adjust: impl FnOnce(&mut NetOptions)) -> Self {
+        let mut options = NetOptions {
             key: KeyPair::from_seed(&[seed; 32]),
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
             announce: Vec::new(),
-            peers,
+            peers: Vec::new(),
             carriers: Vec::new(),
             mdns: false,
             explicit_only: true,
@@ -43,6 +48,7 @@ impl Network {
             book: None,
             seed: seed.into(),
         };
+        adjust(&mut options);
         let device = options.key.device();
         let (net, events) = start(options, NetMetrics::new(&mut Registry::default())).unwrap();
         Self { net, events, device }

@@ -12,8 +12,8 @@ use tokio::task::JoinHandle;
 use crate::net::frames::{FrameError, read_frame, write_frame};
 use crate::peers::traffic::Bytes;
 
-/// Messages that were read and wait to be taken: a large one has some megabytes when it is decoded.
-const ARRIVED_MAX: usize = 2;
+/// Messages that were read and wait to be taken, beside one that waits for a place: a large one has some megabytes when it is decoded.
+const ARRIVED_MAX: usize = 1;
 /// Messages that wait to be sent.
 const OUTGOING_MAX: usize = 6;
 
@@ -22,7 +22,10 @@ const OUTGOING_MAX: usize = 6;
 pub(super) enum Arrival {
     Message(Message),
     Malformed(DecodeError),
+    /// Nothing more comes in.
     Ended(FrameError),
+    /// Nothing more can be sent; something that was sent here may still come in.
+    Unsendable(FrameError),
 }
 
 /// Both ends.
@@ -38,16 +41,22 @@ pub(super) struct Pipes {
 
 /// What comes in.
 #[derive(Debug)]
-pub(super) struct Arrivals(mpsc::Receiver<Arrival>);
+pub(super) struct Arrivals {
+    queue: mpsc::Receiver<Arrival>,
+    over: bool,
+}
 
 /// What goes out.
 #[derive(Debug)]
 pub(super) struct Outgoing(Option<mpsc::Sender<Message>>);
 
 impl Arrivals {
-    /// The next thing that comes in.
+    /// The next thing that comes in. The end comes again and again.
     pub(super) async fn next(&mut self) -> Arrival {
-        self.0.recv().await.unwrap_or(Arrival::Ended(FrameError::Closed))
+        let next = if self.over { None } else { self.queue.recv().await };
+        let arrival = next.unwrap_or(Arrival::Ended(FrameError::Closed));
+        self.over |= matches!(arrival, Arrival::Ended(_));
+        arrival
     }
 }
 
@@ -69,6 +78,11 @@ impl Outgoing {
         }
     }
 
+    /// From here on there is room for nothing; what was sent before may still leave.
+    pub(super) fn shut(&mut self) {
+        self.0 = None;
+    }
+
     /// Sends a message. What cannot be sent any more arrives as an end.
     pub(super) async fn send(&self, message: Message) {
         if let Some(outgoing) = &self.0 {
@@ -88,12 +102,15 @@ impl Pipes {
         let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
         let writer = tokio::spawn(write(writing, queue, arrive.clone(), Arc::clone(bytes)));
         let reader = tokio::spawn(read(reading, first, arrive, Arc::clone(bytes)));
-        Self { arrivals: Arrivals(arrivals), outgoing: Outgoing(Some(outgoing)), reader, writer }
+        let arrivals = Arrivals { queue: arrivals, over: false };
+        Self { arrivals, outgoing: Outgoing(Some(outgoing)), reader, writer }
     }
 
     /// Lets what was sent leave, and ends both.
     pub(super) async fn close(&mut self, patience: Duration) {
-        self.outgoing.0 = None;
+        self.outgoing.shut();
+        // Nobody takes what comes now: a task that has something to say must not wait for that.
+        self.arrivals.queue.close();
         // Whatever has not left by then is lost with the stream; the peer asks again.
         tokio::time::timeout(patience, &mut self.writer).await.ok();
         self.writer.abort();
@@ -136,10 +153,62 @@ async fn write(mut stream: impl AsyncWrite + Unpin, mut queue: mpsc::Receiver<Me
         if let Err(error) = write_frame(&mut stream, &frame).await {
             tracing::debug!(%error, "a frame could not be sent");
             // Nobody wants to know when the session has ended.
-            arrive.send(Arrival::Ended(error)).await.ok();
+            arrive.send(Arrival::Unsendable(error)).await.ok();
             return;
         }
     }
     // The other end may have closed first.
     stream.close().await.ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use futures::io::Cursor;
+
+    use super::*;
+
+    /// A line on which nothing can be sent any more.
+    struct Broken;
+
+    impl AsyncWrite for Broken {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<std::io::Result<usize>> {
+            Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_broken_line_has_brought_still_arrives_and_then_its_end() {
+        let said: Vec<Message> = (0..5).map(|frames| Message::Ack { frames, frontier: [7; 32] }).collect();
+        let mut line = Cursor::new(Vec::new());
+        for message in &said {
+            write_frame(&mut line, &message.encode()).await.unwrap();
+        }
+        line.set_position(0);
+        let mut pipes = Pipes::open(line, Broken, None, &Arc::new(Bytes::default()));
+        pipes.outgoing.send(Message::WhoAreYou).await;
+        let (mut arrived, mut unsendable) = (Vec::new(), 0);
+        loop {
+            match pipes.arrivals.next().await {
+                Arrival::Message(message) => arrived.push(message),
+                Arrival::Unsendable(_) => unsendable += 1,
+                Arrival::Ended(FrameError::Closed) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(arrived, said);
+        assert!(unsendable <= 1);
+        // Whoever asks again need not wait.
+        assert!(matches!(pipes.arrivals.next().await, Arrival::Ended(_)));
+    }
 }

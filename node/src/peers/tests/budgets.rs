@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::company::{Somebody, agree, company};
 use crate::net::frames::write_frame;
-use crate::net::{ADDRESSES_PROTOCOL, NODE_PROTOCOL, StreamProtocol};
+use crate::net::{ADDRESSES_PROTOCOL, ATTACHMENTS_PROTOCOL, NODE_PROTOCOL, StreamProtocol};
 
 /// How long that may take before a test fails. Far more than it needs.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,6 +44,15 @@ async fn questions_about_nodes_have_a_budget() {
     let all = company(1).await;
     agree(&all).await;
     overdraw(&all[1], &all[0], NODE_PROTOCOL).await;
+    all[1].write("x", "written all the same").await;
+    all[0].sees("x", "written all the same").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_for_attachments_have_a_budget() {
+    let all = company(1).await;
+    agree(&all).await;
+    overdraw(&all[1], &all[0], ATTACHMENTS_PROTOCOL).await;
     all[1].write("x", "written all the same").await;
     all[0].sees("x", "written all the same").await;
 }

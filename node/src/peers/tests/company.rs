@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::engine::{Clock, CreateOptions, Device, DeviceReplica, Network as _, OpenOptions, Workspace};
 use crate::model::{Joined, ServiceError};
+use crate::net::address::Source;
 use crate::net::{Multiaddr, NetOptions};
 use crate::peers::{GossipUse, Peers, PeersOptions};
 use crate::sync::DeviceStatus;
@@ -43,7 +44,7 @@ impl Somebody {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("home");
         Device::create(&CreateOptions { home: path, workspace_name: name.to_owned(), policy: Policy::default() }).unwrap();
-        Self::open_by(home, GossipUse::WhenUseful, Vec::new(), Clock::default(), pace).await
+        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), pace, |_| {}).await
     }
 
     /// Without any.
@@ -55,24 +56,31 @@ impl Somebody {
     async fn empty_at(pace: Pace) -> Self {
         let home = tempfile::tempdir().unwrap();
         Device::create_empty(&home.path().join("home")).unwrap();
-        Self::open_by(home, GossipUse::WhenUseful, Vec::new(), Clock::default(), pace).await
+        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), pace, |_| {}).await
+    }
+
+    /// Without any, and it tells nobody where it is, nor hears where others are: it is connected with whom its ticket names, and no other.
+    pub(super) async fn secluded() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        Device::create_empty(&home.path().join("home")).unwrap();
+        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), Pace::default(), |net| net.explicit_only = true).await
     }
 
     pub(super) async fn open(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>) -> Self {
-        Self::open_by(home, gossip, peers, Clock::default(), Pace::default()).await
+        Self::open_by(home, gossip, Clock::default(), Pace::default(), |net| net.peers = peers).await
     }
 
-    async fn open_by(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>, clock: Clock, pace: Pace) -> Self {
+    async fn open_by(home: TempDir, gossip: GossipUse, clock: Clock, pace: Pace, adjust: impl FnOnce(&mut NetOptions)) -> Self {
         // `RUST_LOG=nodespace_node=debug` shows what a failing test did; the first one that asks gets it.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
         let options = OpenOptions { projection: false, clock, ..OpenOptions::new(home.path().join("home")) };
         let device = Device::open(options).await.unwrap();
-        let net = NetOptions {
+        let mut net = NetOptions {
             key: device.key().clone(),
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
             announce: Vec::new(),
-            peers,
+            peers: Vec::new(),
             carriers: Vec::new(),
             mdns: false,
             explicit_only: false,
@@ -80,18 +88,22 @@ impl Somebody {
             book: Some(home.path().join("peers.json")),
             seed: 7,
         };
+        adjust(&mut net);
+        let is_told_of = !net.explicit_only;
         let options = PeersOptions { interval_ms: 30_000, gossip, relays: Vec::new(), pace };
         let peers = Peers::start(&device, net, options).unwrap();
         device.attach_network(Arc::clone(&peers) as Arc<dyn crate::engine::Network>);
         let somebody = Self { device, peers, home, gossip, pace };
-        somebody.listening().await;
+        if is_told_of {
+            somebody.listening().await;
+        }
         somebody
     }
 
     /// Stops, and starts again by another clock.
     pub(super) async fn restart_by(self, clock: Clock) -> Self {
         let Offline { home, gossip, pace } = self.stop().await;
-        Self::open_by(home, gossip, Vec::new(), clock, pace).await
+        Self::open_by(home, gossip, clock, pace, |_| {}).await
     }
 
     /// Stops, and starts again with the same identity.
@@ -149,6 +161,11 @@ impl Somebody {
             assert!(tokio::time::Instant::now() < deadline, "it does not listen");
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Is told where another one is: after a restart at both ends nobody else would say.
+    pub(super) async fn is_told_of(&self, other: &Self) {
+        self.peers.net().learn(other.id(), vec![other.listening().await], Source::Explicit, true).await;
     }
 
     pub(super) async fn invite(&self, uses: u32) -> Ticket {
@@ -279,7 +296,7 @@ impl Offline {
     }
 
     pub(super) async fn come_back(self) -> Somebody {
-        Somebody::open_by(self.home, self.gossip, Vec::new(), Clock::default(), self.pace).await
+        Somebody::open_by(self.home, self.gossip, Clock::default(), self.pace, |_| {}).await
     }
 }
 

@@ -17,6 +17,10 @@ use crate::engine::Workspace;
 
 /// The part of a checkpoint that holds the sum of all digests.
 const BASE: PartKey = PartKey(0);
+/// The part that has the first nodes by name, each with the digest of the order below it.
+const DIRECTORY: PartKey = PartKey(3 << 56);
+/// Before the name of a node: such a digest follows it.
+const HAS_ORDER: u8 = 128;
 /// The sum comes after so many numbers of variable length: the form's version, operations, and two of the clock.
 const NUMBERS_BEFORE_SUM: usize = 4;
 /// Bytes of the sum, and of each digest in it.
@@ -46,6 +50,40 @@ pub(super) async fn falsify(somebody: Somebody, node: &NodeId, right: &str, wron
         let at = after_numbers(&base, NUMBERS_BEFORE_SUM);
         exchange(&mut base[at..at + SUM_BYTES], &truth, &lie);
         checkpoint.parts.push((BASE, base));
+    });
+    stopped
+}
+
+/// Stops a device and makes the sum of all digests wrong, and nothing else.
+pub(super) async fn falsify_sum(somebody: Somebody) -> Offline {
+    falsify_part(somebody, BASE, |base| {
+        let at = after_numbers(base, NUMBERS_BEFORE_SUM);
+        base[at] ^= 1;
+    })
+    .await
+}
+
+/// Stops a device and makes the digest wrong that is kept of the order below a node, and nothing else.
+pub(super) async fn falsify_order(somebody: Somebody, parent: &NodeId) -> Offline {
+    let name = parent.to_string();
+    falsify_part(somebody, DIRECTORY, |directory| {
+        // A name comes after its length and one.
+        let record = [&[u8::try_from(name.len() + 1).unwrap()], name.as_bytes()].concat();
+        let at = directory.windows(record.len()).position(|window| window == record).expect("the node is in it");
+        assert_ne!(directory[at - 1] & HAS_ORDER, 0, "there is something below it");
+        directory[at + record.len()] ^= 1;
+    })
+    .await
+}
+
+/// Stops a device and changes a part of its checkpoint.
+async fn falsify_part(somebody: Somebody, key: PartKey, falsify: impl FnOnce(&mut [u8])) -> Offline {
+    somebody.workspace().checkpoint().await.unwrap();
+    let stopped = somebody.stop().await;
+    change(&stopped.workspace_folder().await, |index, checkpoint| {
+        let mut bytes = part(index, key);
+        falsify(&mut bytes);
+        checkpoint.parts.push((key, bytes));
     });
     stopped
 }

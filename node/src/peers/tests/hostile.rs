@@ -18,6 +18,8 @@ use crate::net::frames::{read_frame, write_frame};
 use crate::net::{NetEvent, NetEvents, NetHandle, NetOptions, SYNC_PROTOCOL, Stream, start};
 use crate::peers::GossipUse;
 
+const RECEIVED: &str = "nodespace_sync_operations_total{direction=\"received\"}";
+
 /// Somebody with a network and nothing else.
 struct Stranger {
     net: NetHandle,
@@ -190,6 +192,8 @@ async fn a_member_that_floods_is_dropped_and_taken_again() {
         }
     }
     all[0].refused("protocol_broken").await;
+    // In an attempt or between two: it is told among the failures.
+    all[0].counts("nodespace_sync_failures_total{target=\"peer\",code=\"protocol_broken\"}", |failures| failures > 0).await;
     undisturbed(&all, "c").await;
 }
 
@@ -273,8 +277,11 @@ async fn what_a_member_altered_of_another_is_refused_and_what_is_genuine_is_take
     assert!(!knows(&all[0], "word").await);
     assert_eq!(all[0].workspace().read(held).await.unwrap(), before, "nothing of it is stored");
     undisturbed(&all, "o").await;
-    // The same operation by the same way, as its author wrote it: it was the alteration that was refused.
+    // The same operation by the same way, as its author wrote it: it was the alteration that was refused. A stream that is cut after it, with
+    // nothing confirmed, counts as far as it came.
+    let received = all[0].metric(RECEIVED);
     hand_over(&all[1], &all[0], &segment, async || knows(&all[0], "word").await).await;
+    all[0].counts(RECEIVED, |operations| operations > received).await;
     for somebody in &all {
         somebody.sees("word", "the truth").await;
     }

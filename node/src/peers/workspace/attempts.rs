@@ -10,7 +10,7 @@ use super::WorkspaceSync;
 use crate::model::ServiceError;
 use crate::sync::orchestrator::SyncResult;
 use crate::sync::status::StatusInput;
-use crate::sync::{AttemptId, OrchestratorInput, OrchestratorOutput, RecoveryInput, SyncCounts, SyncFailure, Target};
+use crate::sync::{AttemptId, OrchestratorInput, OrchestratorOutput, RecoveryInput, SyncFailure, Target};
 
 impl WorkspaceSync {
     pub(super) fn orchestrate(&mut self, input: OrchestratorInput) {
@@ -43,7 +43,7 @@ impl WorkspaceSync {
 
     /// An attempt stalled, or its target is gone: the session with it is of no use.
     fn abort(&mut self, target: Target, attempt: AttemptId, failure: Option<SyncFailure>) {
-        self.attempts.remove(&attempt);
+        let began = self.attempts.remove(&attempt).map(|(_, since)| since);
         match target {
             Target::Peer { device } => {
                 if let Some(live) = self.sessions.get_mut(&device) {
@@ -54,6 +54,7 @@ impl WorkspaceSync {
             Target::Relay => self.abort_relay(),
         }
         if let Some(failure) = failure {
+            self.count_failure(target, began, &failure);
             self.failed(target, failure);
         }
     }
@@ -68,6 +69,8 @@ impl WorkspaceSync {
         live.status = Some(note.status);
         let newly_admitted = !live.admitted && !matches!(note.status.state, SyncState::Greeting | SyncState::Ended);
         live.admitted |= newly_admitted;
+        let newly_useful = !live.useful && note.status.sent_ops + note.status.received_ops > 0;
+        live.useful |= newly_useful;
         let is_new = |event: &SessionEvent| matches!(event, SessionEvent::Received { ops } if *ops > 0);
         let received = note.events.iter().any(is_new);
         if let Some(attempt) = live.attempt {
@@ -75,6 +78,9 @@ impl WorkspaceSync {
         }
         if received {
             self.recovery.handle(RecoveryInput::Received(target), self.now());
+        }
+        if newly_useful {
+            self.setup.net.useful(device).await;
         }
         if newly_admitted {
             self.setup.net.vouched(device).await;
@@ -166,19 +172,8 @@ impl WorkspaceSync {
             self.fail(target, SyncFailure::ConflictResolutionFailed { nodes: unsettled });
             return Ok(());
         }
-        let bytes = self.setup.traffic.of(device).both();
         let Some(live) = self.sessions.get_mut(&device) else { return Ok(()) };
-        let finished = live.attempt.take();
-        let (sent, received, sent_bytes, received_bytes) = live.baseline;
-        let status = live.status.map_or((0, 0), |status| (status.sent_ops, status.received_ops));
-        let counts = SyncCounts {
-            sent: status.0.saturating_sub(sent),
-            received: status.1.saturating_sub(received),
-            conflicts: 0,
-            sent_bytes: bytes.0.saturating_sub(sent_bytes),
-            received_bytes: bytes.1.saturating_sub(received_bytes),
-        };
-        live.baseline = (status.0, status.1, bytes.0, bytes.1);
+        let (finished, counts) = (live.attempt.take(), live.account.take());
         match finished.and_then(|attempt| Some((attempt, self.attempts.remove(&attempt)?))) {
             Some((attempt, (_, since))) => {
                 let result = SyncResult::Success(counts);
@@ -216,14 +211,28 @@ impl WorkspaceSync {
             {
                 live.attempt = None;
             }
-            let result = SyncResult::Failed(failure.clone());
-            self.setup.monitor.record_sync(target.kind(), &result, self.now().saturating_sub(since));
-            self.orchestrate(OrchestratorInput::Finished { attempt, result });
+            self.count_failure(target, Some(since), &failure);
+            self.orchestrate(OrchestratorInput::Finished { attempt, result: SyncResult::Failed(failure.clone()) });
         } else if failure == SyncFailure::Unreachable && target != Target::Relay {
             // A session that had nothing to do was lost with its connection: no failure of a sync.
             return;
+        } else {
+            self.count_failure(target, None, &failure);
         }
         self.failed(target, failure);
+    }
+
+    /// Counts a failure, once: with the attempt that it ends, when one had begun (at `began`). Who is not synced with cannot fail at it: that
+    /// a stranger was turned away is told among those who were refused.
+    fn count_failure(&self, target: Target, began: Option<u64>, failure: &SyncFailure) {
+        match began {
+            Some(began) => {
+                let result = SyncResult::Failed(failure.clone());
+                self.setup.monitor.record_sync(target.kind(), &result, self.now().saturating_sub(began));
+            }
+            None if self.orchestrator.report(&target).is_some() => self.setup.monitor.record_failure(target.kind(), failure),
+            None => {}
+        }
     }
 
     fn failed(&mut self, target: Target, failure: SyncFailure) {

@@ -3,9 +3,12 @@
 //! One stream a workspace and peer. The device with the lower id opens it; the other one waits a moment and opens it then, in case the
 //! first does not know it as a member. When both did, the one of the lower stays.
 
+use std::sync::Arc;
+
 use nodespace_protocol::ids::DeviceId;
 use nodespace_protocol::session::{ByeCode, Role, Session, SessionConfig, SyncState, SyncStatus};
 
+use super::super::account::Account;
 use super::super::budget::SharedBudget;
 use super::super::host::Host;
 use super::super::session::{self, End, Order, Parts, SessionHandle};
@@ -31,10 +34,12 @@ pub(super) struct Live {
     pub(super) status: Option<SyncStatus>,
     /// The attempt that waits for it.
     pub(super) attempt: Option<AttemptId>,
-    /// Operations sent and received as of the attempt's beginning; bytes sent and received that have been counted.
-    pub(super) baseline: (u64, u64, u64, u64),
+    /// What went over it.
+    pub(super) account: Arc<Account>,
     /// The peer has shown that it belongs.
     pub(super) admitted: bool,
+    /// Operations went over it.
+    pub(super) useful: bool,
     /// Both held the same operations and showed another state. Such a session finds out nothing more: an attempt wants another one.
     pub(super) diverged: bool,
 }
@@ -66,10 +71,10 @@ impl WorkspaceSync {
         let target = Target::peer(*device);
         self.orchestrate(OrchestratorInput::Unreachable(target));
         self.tell_board(StatusInput::Unreachable(target));
-        // A stream of a line that is dead may never say so.
-        if let Some(live) = self.sessions.get(device) {
-            live.handle.order(Order::Lost);
-        }
+        // A stream of a line that is dead may never say so. What it has brought is still taken; another session need not wait for that.
+        let Some(live) = self.sessions.get(device) else { return };
+        live.handle.order(Order::Lost);
+        self.on_ended(*device, live.serial, End::Lost);
     }
 
     /// An attempt is to be made.
@@ -77,7 +82,7 @@ impl WorkspaceSync {
         let now = self.now();
         self.attempts.insert(attempt, (Target::peer(device), now));
         if let Some(live) = self.sessions.get_mut(&device) {
-            live.begin(attempt);
+            live.attempt = Some(attempt);
             if live.diverged {
                 // When it has ended the next one is opened for the attempt.
                 live.handle.order(Order::Close);
@@ -161,28 +166,33 @@ impl WorkspaceSync {
             None => SessionConfig::member(self.setup.boot_nonce, salt),
         };
         let session = Session::new(role, device, config, self.setup.clock.now()).holding(true);
+        let account = Arc::new(Account::new(self.setup.monitor.clone(), self.setup.traffic.of_session(device)));
         let parts = Parts {
             workspace: self.setup.workspace.clone(),
             clock: self.setup.clock,
             session,
             first,
-            pending: std::sync::Arc::clone(&self.pending),
-            bytes: self.setup.traffic.of(device),
+            pending: Arc::clone(&self.pending),
+            bytes: account.bytes(),
             budget: self.budget_of(device),
             seed: u64::from_le_bytes([salt[0], salt[1], salt[2], salt[3], salt[4], salt[5], salt[6], salt[7]]),
         };
-        let ear = Ear { inbox: self.inbox.clone(), device, serial: self.serial };
+        let ear = Ear { inbox: self.inbox.clone(), device, serial: self.serial, account: Arc::clone(&account) };
         let handle = session::start(parts, stream, ear);
-        let (sent_bytes, received_bytes) = match self.sessions.get(&device) {
-            // What went over the one that is replaced has not been counted yet.
-            Some(replaced) => (replaced.baseline.2, replaced.baseline.3),
-            None => self.setup.traffic.of(device).both(),
+        let mut live = Live {
+            serial: self.serial,
+            handle,
+            role,
+            status: None,
+            attempt: None,
+            account,
+            admitted: false,
+            useful: false,
+            diverged: false,
         };
-        let baseline = (0, 0, sent_bytes, received_bytes);
-        let mut live = Live { serial: self.serial, handle, role, status: None, attempt: None, baseline, admitted: false, diverged: false };
         let waiting = self.attempts.iter().find(|(_, (target, _))| *target == Target::peer(device)).map(|(attempt, _)| *attempt);
         if let Some(attempt) = waiting {
-            live.begin(attempt);
+            live.attempt = Some(attempt);
         }
         if let Some(replaced) = self.sessions.insert(device, live) {
             close(&replaced.handle);
@@ -199,10 +209,8 @@ impl WorkspaceSync {
 
     pub(super) fn on_ended(&mut self, device: DeviceId, serial: u64, end: End) {
         let Some(live) = self.sessions.get(&device).filter(|live| live.serial == serial) else { return };
-        let (admitted, diverged, reason, (_, _, sent_bytes, received_bytes)) = (live.admitted, live.diverged, end.name(), live.baseline);
+        let (admitted, diverged, reason) = (live.admitted, live.diverged, end.name());
         self.sessions.remove(&device);
-        let (sent, received) = self.setup.traffic.of(device).both();
-        self.setup.monitor.record_traffic(sent.saturating_sub(sent_bytes), received.saturating_sub(received_bytes));
         self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).forget(&device);
         tracing::debug!(device = %device.short(), workspace = %self.id().short(), ?end, "a session ended");
         let target = Target::peer(device);
@@ -260,12 +268,6 @@ impl WorkspaceSync {
 }
 
 impl Live {
-    /// An attempt waits for this session.
-    fn begin(&mut self, attempt: AttemptId) {
-        self.attempt = Some(attempt);
-        (self.baseline.0, self.baseline.1) = self.status.map_or((0, 0), |status| (status.sent_ops, status.received_ops));
-    }
-
     /// Whether the peer has confirmed to hold what is held here.
     pub(super) fn is_synced(&self) -> bool {
         self.status.is_some_and(|status| status.state == SyncState::Synced)

@@ -5,34 +5,24 @@
 //! without a vector is noted. The relay is asked for those, at once and then ever more rarely; what it gives is kept beside the journal
 //! ([`Lacking`]). That some are missing is no failure of the exchange: an embedding can be computed again.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::collections::BTreeSet;
 
 use nodespace_protocol::ids::OpHash;
-use nodespace_protocol::store::{OpIndex, StoreError};
 
 use super::super::api::ATTACHMENTS_MAX;
 use super::super::error::RelayError;
 use super::super::memory::LACKING_WAIT_MS;
-use super::{Attempt, is_what_was_announced};
+use super::Attempt;
 use crate::engine::{DeviceReplica, Lacking};
 use crate::model::ServiceError;
 use crate::sync::SyncCounts;
 
-/// Operations that are looked at in one read, which holds up writers.
-const STRETCH_OPS: u32 = 2_048;
 /// Stretches of one exchange; the next one goes on.
 const STRETCHES_MAX: u32 = 32;
 /// Embeddings that are noted at one time: those of one question. The search pauses until there is room.
 const NOTED_MAX: usize = ATTACHMENTS_MAX;
 /// For how long a relay that cannot give them is not asked, in milliseconds.
 const PAUSE_MS: u64 = 300_000;
-
-/// What was found up to a position.
-struct Stretch {
-    through: u32,
-    lacking: Vec<u32>,
-}
 
 impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
     /// Asks the relay for embeddings whose bytes are not here, of the operations before `end`.
@@ -66,7 +56,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             if from >= end || room == 0 {
                 break;
             }
-            let look = move |replica: &DeviceReplica| stretch(replica, from..end, room);
+            let look = move |replica: &DeviceReplica| Lacking::search(replica, from..end, room);
             let stretch = self.exchange.workspace.read(look).await?.map_err(ServiceError::from)?;
             self.memory.lacking_through = stretch.through;
             for place in stretch.lacking {
@@ -83,7 +73,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
     /// Asks for all that are noted, and keeps what comes. Answers after how long to ask again, in milliseconds.
     async fn ask_for_lacking(&mut self) -> Result<u64, RelayError> {
         let places: Vec<u32> = self.memory.lacking.keys().copied().collect();
-        let wanted = self.exchange.workspace.read(move |replica| still_lacking(replica, &places)).await?.map_err(ServiceError::from)?;
+        let wanted = self.exchange.workspace.read(move |replica| Lacking::still(replica, &places)).await?.map_err(ServiceError::from)?;
         self.memory.lacking.retain(|place, _| wanted.contains_key(place));
         let hashes: BTreeSet<OpHash> = wanted.values().map(|lacking| OpHash(lacking.blob.hash)).collect();
         let mut given = BTreeSet::new();
@@ -92,7 +82,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             let found = self.exchange.api.attachments(&hashes.into_iter().collect::<Vec<_>>()).await?;
             let mut came = Vec::new();
             for (place, lacking) in wanted {
-                let bytes = found.get(&OpHash(lacking.blob.hash)).filter(|bytes| is_what_was_announced(&lacking.blob, bytes));
+                let bytes = found.get(&OpHash(lacking.blob.hash)).filter(|bytes| lacking.is_met_by(bytes));
                 let Some(bytes) = bytes else { continue };
                 given.insert(place);
                 came.push((lacking, bytes.clone()));
@@ -106,25 +96,4 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         self.save(Vec::new()).await?;
         Ok(wait_ms)
     }
-}
-
-/// The embeddings that are lacking among the operations from a position on, at most so many.
-fn stretch(replica: &DeviceReplica, within: Range<u32>, room: usize) -> Result<Stretch, StoreError> {
-    let last = within.end.min(within.start.saturating_add(STRETCH_OPS));
-    let mut found = Stretch { through: within.start, lacking: Vec::new() };
-    while found.through < last && found.lacking.len() < room {
-        let lacks = Lacking::find(replica, OpIndex(found.through))?;
-        found.lacking.extend(lacks.map(|_| found.through));
-        found.through += 1;
-    }
-    Ok(found)
-}
-
-/// Those of some that are lacking still.
-fn still_lacking(replica: &DeviceReplica, places: &[u32]) -> Result<BTreeMap<u32, Lacking>, StoreError> {
-    let mut lacking = BTreeMap::new();
-    for place in places {
-        lacking.extend(Lacking::find(replica, OpIndex(*place))?.map(|lacks| (*place, lacks)));
-    }
-    Ok(lacking)
 }
