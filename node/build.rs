@@ -1,7 +1,8 @@
 //! How the program is linked: with packed relative relocations (RELR) where the C library can read them, which glibc can since 2.36.
 //!
 //! LanceDB and what it brings along have some 440,000 relocations: ten megabytes that the loader would read at each start and that would then
-//! count as memory of the device. Packed they are a few hundred kilobytes.
+//! count as memory of the device. Packed they are a few hundred kilobytes. A program linked so does not start where glibc is older than 2.36: one
+//! that is to run there is built there.
 
 use std::process::Command;
 

@@ -217,10 +217,12 @@ async fn beat(app: App, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = ticks.tick() => remember(&app).await,
+            _ = ticks.tick() => {}
             () = stop.cancelled() => return,
         }
+        // First: what follows waits for a connection.
         app.parts().database.give_back_stale();
+        remember(&app).await;
     }
 }
 

@@ -15,6 +15,7 @@ use nodespace_store::{DiskStore, Home, StoreOptions};
 
 use super::reading::Proof;
 use super::{BackupError, BackupReader, Manifest, Part, Totals};
+use crate::doctor::state;
 use crate::model::{ErrorCode, Progress, RestoreReport, ServiceError};
 
 /// How many records go into the store as one group, at most.
@@ -185,7 +186,8 @@ fn append(store: &mut impl Store, records: Vec<Record>) -> Result<(), ServiceErr
     Ok(store.sync()?)
 }
 
-/// What was folded must be what the device that made the backup had, and what another order of folding gives.
+/// What was folded must be what the device that made the backup had, and what another order of folding gives: nodes, their order, and the
+/// sums that other devices will compare.
 pub(super) fn audit<S: Store>(
     replica: &mut Replica<S>,
     manifest: &Manifest,
@@ -193,9 +195,8 @@ pub(super) fn audit<S: Store>(
 ) -> Result<(), ServiceError> {
     let nodes = replica.counts().nodes;
     progress(Progress { step: "auditing".to_owned(), done: 0, total: Some(nodes) });
-    let differing = replica.audit()?;
-    if let Some(node) = differing.first() {
-        return Err(BackupError::Untrue(format!("node `{node}` is not what its history makes of it")).into());
+    if let Some(doubt) = replica.audit()?.first() {
+        return Err(BackupError::Untrue(state::finding_of(doubt).message).into());
     }
     // What waited for its time when the backup was made may have had it since.
     if manifest.state_digest.as_ref().is_some_and(|expected| expected.as_slice() != replica.state_digest().as_slice()) {

@@ -129,7 +129,7 @@ fn mdns(options: &NetOptions, peer: libp2p::PeerId) -> Toggle<mdns::tokio::Behav
 
 /// For groups of two to twenty, as a workspace's devices are; messages are named by their content, so that the same operation from two
 /// devices is one message.
-fn gossip(key: &identity::Keypair) -> Result<Gossip, Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn gossip(key: &identity::Keypair) -> Result<Gossip, Box<dyn std::error::Error + Send + Sync>> {
     let name = |message: &gossipsub::Message| {
         gossipsub::MessageId(
             blake3::Hasher::new().update(message.topic.as_str().as_bytes()).update(&message.data).finalize().as_bytes()[..16].to_vec(),

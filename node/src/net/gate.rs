@@ -3,7 +3,8 @@
 //! [`Gate`] stands first in the swarm's behaviour, since others change their state before a later one can deny (rust-libp2p#4773). It also
 //! bounds how many of the connections that are being made come from one place: those have no name yet.
 //! [`MembersOnly`] wraps gossipsub: gossipsub tells everybody who connects its topics and sends to everybody who claims one, so a
-//! connection that was made by a guest gets no handler of it at all. A guest that becomes a member connects anew.
+//! connection that was made by a guest gets no handler of it at all. A guest that becomes a member connects anew. It also has gossipsub say
+//! again what is said once, where that may be lost: [`MembersOnly::tell_again`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use either::Either;
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::{
@@ -182,6 +183,39 @@ impl<B> MembersOnly<B> {
     }
 }
 
+impl<B: NetworkBehaviour> MembersOnly<B> {
+    /// One of several connections to a peer has ended here. At the other end it may have ended before the next one was made: then the
+    /// peer has forgotten our topics, and takes for its first connection one that was not the first here, so nobody tells them over it. Or
+    /// they were on their way by the one that ended. So they are told once more; what the peer knows already changes nothing there.
+    ///
+    /// Gossipsub cannot be asked for that. At a first connection it tells its topics and does nothing else, as long as peers get no
+    /// scores; so it is told that the one that stays is a first one. What it says waits for all connections to the peer together, ahead
+    /// of any message, and the one that ended takes nothing any more. One that stays and never sent anything looks there when something
+    /// comes over it, which is a ping at the latest.
+    fn tell_again(&mut self, peer_id: PeerId, connection_id: ConnectionId, endpoint: &ConnectedPoint) {
+        let again = ConnectionEstablished { peer_id, connection_id, endpoint, failed_addresses: &[], other_established: 0 };
+        self.inner.on_swarm_event(FromSwarm::ConnectionEstablished(again));
+    }
+
+    fn on_closed(&mut self, closed: ConnectionClosed<'_>) {
+        let Some(ids) = self.shown.get_mut(&closed.peer_id) else { return };
+        let before = ids.len();
+        ids.retain(|id| *id != closed.connection_id);
+        let (remaining_established, stays) = (ids.len(), ids.last().copied());
+        if remaining_established == before {
+            return;
+        }
+        if stays.is_none() {
+            self.shown.remove(&closed.peer_id);
+        }
+        self.inner.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed { remaining_established, ..closed }));
+        if let Some(stays) = stays {
+            // Where the other end is, gossipsub asks for scores alone.
+            self.tell_again(closed.peer_id, stays, closed.endpoint);
+        }
+    }
+}
+
 impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
     type ConnectionHandler = Either<THandler<B>, dummy::ConnectionHandler>;
     type ToSwarm = B::ToSwarm;
@@ -244,19 +278,7 @@ impl<B: NetworkBehaviour> NetworkBehaviour for MembersOnly<B> {
                 ids.push(established.connection_id);
                 self.inner.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished { other_established, ..established }));
             }
-            FromSwarm::ConnectionClosed(closed) => {
-                let Some(ids) = self.shown.get_mut(&closed.peer_id) else { return };
-                let before = ids.len();
-                ids.retain(|id| *id != closed.connection_id);
-                let remaining_established = ids.len();
-                if remaining_established == before {
-                    return;
-                }
-                if ids.is_empty() {
-                    self.shown.remove(&closed.peer_id);
-                }
-                self.inner.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed { remaining_established, ..closed }));
-            }
+            FromSwarm::ConnectionClosed(closed) => self.on_closed(closed),
             FromSwarm::AddressChange(change) if !self.is_shown(&change.peer_id, change.connection_id) => {}
             FromSwarm::ListenFailure(failure) => {
                 self.judged.remove(&failure.connection_id);

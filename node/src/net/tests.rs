@@ -6,4 +6,5 @@ mod farewell;
 mod gossip;
 mod network;
 mod ports;
+mod told_again;
 mod wire;

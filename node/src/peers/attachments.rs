@@ -16,12 +16,14 @@ use serde_bytes::ByteBuf;
 use tokio::time::timeout;
 
 use super::workspace::{Inbox, Input, LateNote};
-use crate::engine::{Device, DeviceReplica, attachment_of};
+use crate::engine::{Device, DeviceReplica, Workspace, attachment_of};
 use crate::net::Stream;
 use crate::net::frames::{read_frame, write_frame};
 
 /// Operations of one question.
 pub(super) const ASKED_MAX: usize = 256;
+/// Those that are looked up in one read, which holds up writers: they may be anywhere in the journal.
+const LOOKED_UP_MAX: usize = 64;
 /// The largest question: so many hashes, and what is around them.
 const QUESTION_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of attachments in one answer, about; those beyond it are asked for again.
@@ -71,31 +73,51 @@ async fn answer_within(
         let workspace = device.open_workspace(WorkspaceId(workspace.into_vec().try_into().ok()?))?;
         let ops: Vec<OpHash> =
             ops.into_iter().take(ASKED_MAX).map(|hash| <[u8; 32]>::try_from(hash.into_vec()).map(OpHash)).collect::<Result<_, _>>().ok()?;
-        let announces = ops.is_empty();
-        let look = move |replica: &DeviceReplica| {
-            replica.membership().role(&peer)?;
-            held(replica, &ops).ok()
-        };
-        let answer = workspace.read(look).await.ok()??;
-        if announces && let Some(inbox) = inboxes.get(&workspace.id()) {
+        // Kept once: whoever does not read has it lie here for some time.
+        let answer = encode(&gather(&workspace, peer, &ops).await?);
+        if ops.is_empty()
+            && let Some(inbox) = inboxes.get(&workspace.id())
+        {
             // Where there is no room it is asked again when the time comes.
             inbox.try_send(Input::Late(LateNote::Announced(peer)));
         }
-        write_frame(&mut stream, &encode(&answer)).await.ok()
+        write_frame(&mut stream, &answer).await.ok()
     };
     if !matches!(timeout(patience, answer).await, Ok(Some(()))) {
         tracing::debug!(device = %peer.short(), "a question for attachments was not answered");
     }
 }
 
-/// What is held here of the attachments of some operations, as far as it goes into an answer.
-fn held(replica: &DeviceReplica, ops: &[OpHash]) -> Result<Answer, StoreError> {
+/// What a member gets of the attachments of some operations. Nothing when it is none.
+async fn gather(workspace: &Workspace, peer: DeviceId, ops: &[OpHash]) -> Option<Answer> {
+    let is_member = move |replica: &DeviceReplica| replica.membership().role(&peer);
+    workspace.read(is_member).await.ok()??;
+    let mut answer = Answer(Vec::new(), false);
+    for (part, ops) in ops.chunks(LOOKED_UP_MAX).enumerate() {
+        let given: usize = answer.0.iter().map(|(_, bytes)| bytes.len()).sum();
+        let (ops, room) = (ops.to_vec(), GIVEN_BYTES_AIM.saturating_sub(given));
+        let look = move |replica: &DeviceReplica| {
+            is_member(replica)?;
+            held(replica, &ops, room).ok()
+        };
+        let Answer(found, more) = workspace.read(look).await.ok()??;
+        answer.0.extend(found.into_iter().map(|(at, bytes)| (part * LOOKED_UP_MAX + at, bytes)));
+        answer.1 = more;
+        if more {
+            break;
+        }
+    }
+    Some(answer)
+}
+
+/// What is held here of the attachments of some operations, until there is no `room` for more bytes.
+fn held(replica: &DeviceReplica, ops: &[OpHash], room: usize) -> Result<Answer, StoreError> {
     let mut answer = Answer(Vec::new(), false);
     let mut bytes = 0;
     for (at, hash) in ops.iter().enumerate() {
         let Some(op) = replica.op(hash)? else { continue };
         let Some(attachment) = attachment_of(replica, &op)? else { continue };
-        if bytes >= GIVEN_BYTES_AIM {
+        if bytes >= room {
             answer.1 = true;
             break;
         }

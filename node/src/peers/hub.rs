@@ -1,6 +1,7 @@
 //! The hub: one a device. Knows which workspaces there are and who belongs to which, and hands on what the network brings.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nodespace_protocol::ids::{DeviceId, WorkspaceId};
@@ -32,6 +33,8 @@ const HELLO_BYTES_MAX: usize = 1_024;
 const HELLO_TIME: Duration = Duration::from_secs(10);
 /// How long what was learnt of addresses is gathered before others are told.
 const EXCHANGE_PAUSE: Duration = Duration::from_secs(1);
+/// Answers with attachments that one peer can have under way.
+const ANSWERS_AT_ONCE_MAX: usize = 4;
 /// Addresses in a ticket.
 const TICKET_ADDRESSES_MAX: usize = 8;
 
@@ -87,6 +90,8 @@ pub(super) struct Hub {
     questions: Budgets,
     /// Questions for attachments that peers may ask.
     wishes: Budgets,
+    /// Answers with attachments that are under way, by whom they are for: each holds one.
+    answering: BTreeMap<DeviceId, Arc<()>>,
     /// When members are told of addresses that were learnt.
     exchange_due: Option<Instant>,
     tellings: Tellings,
@@ -107,6 +112,7 @@ impl Hub {
             exchanges: Budgets::new(ADDRESSES),
             questions: Budgets::new(QUESTIONS),
             wishes: Budgets::new(ATTACHMENTS),
+            answering: BTreeMap::new(),
             exchange_due: None,
             tellings: Tellings::default(),
         }
@@ -265,12 +271,24 @@ impl Hub {
         }
         match (is_question, is_wish) {
             (true, _) => drop(tokio::spawn(inspect::answer(self.device.clone(), device, stream))),
-            (_, true) => {
-                let inboxes = self.workspaces.iter().map(|(id, known)| (*id, known.inbox.clone())).collect();
-                tokio::spawn(attachments::answer(self.device.clone(), device, stream, inboxes));
-            }
+            (_, true) => self.give_attachments(device, stream),
             _ => self.exchange_addresses(device, Some(stream)),
         }
+    }
+
+    /// Answers a question for attachments, beside this task. A peer that does not read its answers gets no more of them: each takes memory.
+    fn give_attachments(&mut self, device: DeviceId, stream: Stream) {
+        self.answering.retain(|_, answer| Arc::strong_count(answer) > 1);
+        let answer = Arc::clone(self.answering.entry(device).or_default());
+        if Arc::strong_count(&answer) > ANSWERS_AT_ONCE_MAX + 1 {
+            return self.net.metrics().refused("overdrawn", &device.short());
+        }
+        let inboxes = self.workspaces.iter().map(|(id, known)| (*id, known.inbox.clone())).collect();
+        let own = self.device.clone();
+        tokio::spawn(async move {
+            attachments::answer(own, device, stream, inboxes).await;
+            drop(answer);
+        });
     }
 
     /// Reads a stream's hello and finds out for which workspace it is, beside this task: a peer may take its time.

@@ -16,6 +16,9 @@ use crate::net::{Multiaddr, NetHandle, peer_id, who_answers};
 pub(super) async fn member_at(device: &Device, address: &Multiaddr) -> Result<DeviceId, ServiceError> {
     let answered = who_answers(device.key(), address).await;
     let there = answered.map_err(|error| ServiceError::new(ErrorCode::Unavailable, format!("nobody was found at {address}: {error}")))?;
+    if there == device.id() {
+        return Err(ServiceError::new(ErrorCode::InvalidValue, format!("this device itself answers at {address}")));
+    }
     for workspace in device.workspaces() {
         if workspace.read(move |replica: &DeviceReplica| replica.membership().role(&there)).await?.is_some() {
             return Ok(there);

@@ -45,6 +45,8 @@ const RELEASE_MS: u64 = 120;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long is waited for what a lost line has brought already: a line that is dead may never say so.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How long it is taken at most. A peer that only pretends to have lost the line could go on talking for ever.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 /// What a session is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,9 +149,11 @@ pub(super) fn start(parts: Parts, stream: Stream, listener: impl Listener) -> Se
             more: false,
             told: None,
         };
-        let end = task.run(queue, news, &listener).await;
-        if end == End::Lost {
-            task.drain(&listener).await;
+        let mut end = task.run(queue, news, &listener).await;
+        if end == End::Lost
+            && let Some(known) = task.drain(&listener).await
+        {
+            end = known;
         }
         task.pipes.close(FAREWELL).await;
         listener.ended(end).await;
@@ -228,22 +232,27 @@ impl SessionTask {
         }
     }
 
-    /// Takes the operations that a lost line has brought: else they would be sent again. Their number is bounded by what the peer may have
-    /// under way.
-    async fn drain(&mut self, listener: &impl Listener) {
+    /// Takes the operations that a lost line has brought: else they would be sent again. Answers how the session ended, when what came says
+    /// more than that the line was lost: a goodbye, say.
+    async fn drain(&mut self, listener: &impl Listener) -> Option<End> {
         self.pipes.outgoing.shut();
-        while let Ok(arrival) = tokio::time::timeout(DRAIN, self.pipes.arrivals.next()).await {
+        let began = Instant::now();
+        while began.elapsed() < DRAIN_MAX
+            && let Ok(arrival) = tokio::time::timeout(DRAIN, self.pipes.arrivals.next()).await
+        {
             let step = match arrival {
-                Arrival::Message(message @ Message::Segments(_)) => Step::Message(message),
+                Arrival::Message(message @ (Message::Segments(_) | Message::Bye { .. })) => Step::Message(message),
                 // Whatever else it said wants an answer.
                 Arrival::Message(_) | Arrival::Unsendable(_) => continue,
-                Arrival::Malformed(_) | Arrival::Ended(_) => return,
+                Arrival::Malformed(_) | Arrival::Ended(_) => return None,
             };
-            let Some(outcome) = self.step(step).await else { return };
-            if self.take(outcome, true, listener).await.is_some() {
-                return;
+            let outcome = self.step(step).await?;
+            let end = self.take(outcome, true, listener).await;
+            if end.is_some() {
+                return end;
             }
         }
+        None
     }
 
     /// Takes the session to the writer and back. `None` when the writer takes no more.

@@ -13,7 +13,7 @@ use super::write::WriteError;
 use crate::clock::Timestamp;
 use crate::conflict::{Conflict, ConflictType, NodeConflict, ResolutionStrategy, detect};
 use crate::fold::step::Incoming;
-use crate::fold::{Context, NodeState, text_strategy};
+use crate::fold::{Context, NodeState};
 use crate::graph::Graph;
 use crate::ids::{DeviceId, NodeId, OpHash, UserId};
 use crate::op::{OpType, Place};
@@ -366,28 +366,5 @@ impl<S: Store> Replica<S> {
     /// When the store fails.
     pub fn op(&self, hash: &OpHash) -> Result<Option<Arc<crate::op::Op>>, StoreError> {
         self.store.find(hash)?.map(|index| self.store.op(index)).transpose()
-    }
-}
-
-impl<S: Store> Replica<S> {
-    /// Folds every node anew from its whole history, in another order than it arrived, and names those whose state is not what that
-    /// gives. Empty unless there is a fault: for a doctor, and for tests.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn audit(&self) -> Result<Vec<NodeId>, StoreError> {
-        let mut differing = Vec::new();
-        for (slot, id, _) in self.nodes.iter() {
-            let state = self.nodes.read(&self.store, slot)?;
-            let anew = self.state_at(&state.head_indices())?;
-            let hash_of = |index| self.hash_of(index);
-            let strategy = self.text_strategy.unwrap_or(self.live_text_strategy);
-            let text = text_strategy::text_at(&context!(self), &state.head_indices(), strategy)?.text;
-            if anew.digest(id, hash_of) != state.digest(id, hash_of) || text != state.text {
-                differing.push(id.clone());
-            }
-        }
-        differing.sort_unstable();
-        Ok(differing)
     }
 }

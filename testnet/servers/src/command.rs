@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{POLL, Place, Postgres, Redis, Signals};
 
@@ -47,7 +47,7 @@ async fn start(place: &Place) -> Result<(Postgres, Redis)> {
     Ok((Postgres::create(place).await?, Redis::create(place).await?))
 }
 
-/// Runs it to its end. The terminal's signals come to us alone, and are handed on as a request to end.
+/// Runs it to its end. The terminal's signals come to us alone, and are handed on as a request to end: to its whole group, as a terminal does.
 async fn run_command(words: &[OsString], urls: [(&str, String); 2], signals: &mut Signals) -> Result<ExitStatus> {
     let (program, arguments) = words.split_first().context("no command")?;
     let mut command = Command::new(program);
@@ -58,7 +58,7 @@ async fn run_command(words: &[OsString], urls: [(&str, String); 2], signals: &mu
             return Ok(status);
         }
         tokio::select! {
-            () = signals.next() => kill_process(Pid::from_child(&child), Signal::TERM).context("the command cannot be asked to end")?,
+            () = signals.next() => kill_process_group(Pid::from_child(&child), Signal::TERM).context("the command cannot be asked to end")?,
             () = tokio::time::sleep(POLL) => {}
         }
     }

@@ -20,10 +20,20 @@ const SCRIPT: &str = r#"
         *) until flock -n -x "$1/use.lock" rm -f "$1/ready"; do sleep 5; done ;;
     esac
     works() { case $(readlink "/proc/$pid/cwd") in "$folder" | "$folder"/*) ;; *) false ;; esac; }
+    children() {
+        for stat in /proc/[0-9]*/stat; do
+            read -r line <"$stat" || continue
+            stat=${stat#/proc/}
+            # After the name, which is in parentheses: the state, then the parent.
+            set -- ${line##*) }
+            [ "$2" != "$pid" ] || echo "${stat%/stat}"
+        done
+    }
     for file in "$folder"/*.pid; do
         pid=$(cat "$file") || continue
         works || continue
-        kill -CONT "$pid"
+        # Children that were frozen would stay so for ever, without a parent.
+        kill -CONT "$pid" $(children)
         kill -INT "$pid"
         tries=0
         while works && [ "$tries" -lt 100 ]; do
@@ -32,7 +42,8 @@ const SCRIPT: &str = r#"
         done
         ! works || kill -KILL "$pid"
     done
-    [ "$3" = keep ] || rm -rf "$folder"
+    # Who was killed may have children that write into the folder for a moment more.
+    [ "$3" = keep ] || rm -rf "$folder" || { sleep 1; rm -rf "$folder"; }
 "#;
 
 /// What is waited for.

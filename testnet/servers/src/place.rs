@@ -1,6 +1,6 @@
 //! Where servers live: a folder of their own, which whoever they run as may write to.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ struct Folder {
     keep: Keep,
     /// Nobody watches over a folder that is somebody else's.
     _guard: Option<Guard>,
+    /// Held while we use a folder that stays; the last to go.
+    _lock: Option<File>,
 }
 
 impl Place {
@@ -35,34 +37,38 @@ impl Place {
     /// # Errors
     /// When it cannot be made, or given to whoever the servers run as.
     pub fn temporary() -> Result<Self> {
-        Self::watched(&new_folder()?, Watch::Gone, Keep::Nothing)
+        Self::watched(&new_folder()?, Watch::Gone, Keep::Nothing, None)
     }
 
     /// A folder that stays, made if it is not there. Whoever servers run as when we are root must be able to get there.
     ///
     /// # Errors
-    /// As [`Place::temporary`].
+    /// As [`Place::temporary`], and when another process uses it.
     pub fn kept(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Self::watched(folder, Watch::Gone, Keep::Folder)
+        let lock = folder.join("servers.lock");
+        let lock = File::create(&lock).with_context(|| format!("cannot open {}", lock.display()))?;
+        // Servers that both started would be taken for each other's.
+        lock.try_lock().with_context(|| format!("{} is in use", folder.display()))?;
+        Self::watched(folder, Watch::Gone, Keep::Folder, Some(lock))
     }
 
     /// A temporary folder that ends with the last who holds a lock, see [`Watch::Unused`].
     pub(crate) fn shared(state: &Path) -> Result<Self> {
-        Self::watched(&new_folder()?, Watch::Unused(state), Keep::Nothing)
+        Self::watched(&new_folder()?, Watch::Unused(state), Keep::Nothing, None)
     }
 
     /// A folder that others started servers in, and end.
     pub(crate) fn of_others(folder: &Path) -> Result<Self> {
-        Ok(Self::of(Folder { path: folder.to_path_buf(), user: unprivileged()?, keep: Keep::Folder, _guard: None }))
+        Ok(Self::of(Folder { path: folder.to_path_buf(), user: unprivileged()?, keep: Keep::Folder, _guard: None, _lock: None }))
     }
 
-    fn watched(folder: &Path, watch: Watch<'_>, keep: Keep) -> Result<Self> {
+    fn watched(folder: &Path, watch: Watch<'_>, keep: Keep, lock: Option<File>) -> Result<Self> {
         let path = folder.canonicalize()?;
         let user = unprivileged()?;
         give(&path, user)?;
         let guard = Guard::start(watch, &path, keep, user)?;
-        Ok(Self::of(Folder { path, user, keep, _guard: Some(guard) }))
+        Ok(Self::of(Folder { path, user, keep, _guard: Some(guard), _lock: lock }))
     }
 
     fn of(folder: Folder) -> Self {
@@ -163,10 +169,32 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_folder_stays() {
+    fn what_was_frozen_is_not_left_behind() {
+        let place = Place::temporary().unwrap();
+        let note = place.path().join("child");
+        let mut parent = place.start("parent", "sh", &["-c", "sh -c 'echo $$ >child; kill -STOP $$' & wait"]).unwrap();
+        let is_frozen = |child: &str| fs::read_to_string(format!("/proc/{child}/stat")).is_ok_and(|stat| stat.contains(") T "));
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        let child = loop {
+            let child = fs::read_to_string(&note).unwrap_or_default().trim().to_owned();
+            if is_frozen(&child) {
+                break child;
+            }
+            assert!(std::time::Instant::now() < deadline, "the child did not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        drop(place);
+        assert!(parent.status().unwrap().is_some() && !is_frozen(&child));
+    }
+
+    #[test]
+    fn a_kept_folder_stays_and_is_used_by_one() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("kept");
-        drop(Place::kept(&folder).unwrap());
+        let place = Place::kept(&folder).unwrap();
+        assert!(Place::kept(&folder).is_err());
+        drop(place);
         assert!(folder.is_dir());
+        Place::kept(&folder).unwrap();
     }
 }

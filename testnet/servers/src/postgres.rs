@@ -3,6 +3,7 @@
 mod backup;
 mod trouble;
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,13 +64,19 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// Makes its files beside their place first: what an interrupted run has begun is no database, and would not start for ever after.
     async fn initialize(&self) -> Result<()> {
-        let data = self.data().display().to_string();
+        let begun = self.place.path().join("postgres-begun");
+        if begun.exists() {
+            fs::remove_dir_all(&begun).with_context(|| format!("cannot remove {}", begun.display()))?;
+        }
+        let data = begun.display().to_string();
         let mut arguments = vec!["--username=relay", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-instructions", "-D", &data];
         if !self.place.is_kept() {
             arguments.push("--no-sync");
         }
-        self.run("initdb", &arguments).await
+        self.run("initdb", &arguments).await?;
+        fs::rename(&begun, self.data()).with_context(|| format!("cannot rename {}", begun.display()))
     }
 
     /// The URL of its database.

@@ -176,7 +176,10 @@ impl Process {
     /// # Errors
     /// As [`Process::stop`].
     pub async fn stop_by(mut self, signal: Signal, within: Duration) -> Result<()> {
-        self.signal(signal)?;
+        // The number of one that has ended, and was noticed, may be another's.
+        if self.status()?.is_none() {
+            self.signal(signal)?;
+        }
         match self.ended(within).await? {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!(self.launch.failed(&format!("ended with {status}"))),
@@ -190,8 +193,10 @@ impl Process {
     /// Asks it to end by a signal and waits in this thread, for so long at most; what is still there is killed. For whoever is dropped and
     /// cannot wait otherwise.
     pub fn end_by(mut self, signal: Signal, within: Duration) {
-        // One that cannot be signalled is gone, and then there is nothing to wait for.
-        self.signal(signal).ok();
+        // The number of one that has ended, and was noticed, may be another's.
+        if matches!(self.status(), Ok(None)) {
+            self.signal(signal).ok();
+        }
         let deadline = std::time::Instant::now() + within;
         while matches!(self.status(), Ok(None)) && std::time::Instant::now() < deadline {
             std::thread::sleep(POLL);

@@ -6,11 +6,13 @@
 //! `NODESPACE_TEST_POSTGRES_URL` and `NODESPACE_TEST_REDIS_URL` name running servers to be used instead.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::place::{give, unprivileged};
+use crate::process::User;
 use crate::{Place, Postgres, Redis, postgres, postgres_url, redis, redis_url};
 
 /// The database that the URL of the shared PostgreSQL names: one that is always there.
@@ -34,6 +36,7 @@ impl Shared {
     pub async fn join(prepare: impl AsyncFnOnce(&str) -> Result<()>) -> Result<Self> {
         let state = std::env::temp_dir().join(format!("nodespace-shared-servers-{}", rustix::process::geteuid().as_raw()));
         fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+        check_own(&state, unprivileged()?)?;
         let (using, starting) = (lock_file(&state, "use.lock")?, lock_file(&state, "start.lock")?);
         using.lock_shared().context("the shared servers cannot be locked")?;
         starting.lock().context("the shared servers cannot be locked")?;
@@ -63,6 +66,14 @@ impl Shared {
     }
 }
 
+/// Everybody may write where the folder lies, and its name is known: one that somebody else made first could lead us anywhere.
+fn check_own(state: &Path, user: Option<User>) -> Result<()> {
+    let found = fs::symlink_metadata(state)?;
+    let is_own = found.uid() == rustix::process::geteuid().as_raw() || user.is_some_and(|user| found.uid() == user.uid);
+    ensure!(found.is_dir() && is_own, "{} is not ours", state.display());
+    Ok(())
+}
+
 fn lock_file(state: &Path, name: &str) -> Result<File> {
     let path = state.join(name);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
@@ -90,4 +101,18 @@ async fn running(state: &Path) -> Result<PathBuf> {
     // They outlive this process.
     std::mem::forget(servers);
     Ok(place.path().to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_leads_elsewhere_is_not_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        check_own(folder.path(), None).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        assert!(check_own(&link, None).is_err());
+    }
 }

@@ -38,9 +38,9 @@ pub(super) fn close(out: &mut dyn Write, people: &mut [Person], took: Duration) 
         rows.push((frontier, state, texts));
     }
     ensure!(rows.windows(2).all(|pair| pair[0] == pair[1]), "the three do not hold the same");
-    for person in people.iter() {
-        let faults = person.replica.audit()?;
-        ensure!(faults.is_empty(), "{}: folded anew, these nodes differ: {faults:?}", person.name);
+    for person in people.iter_mut() {
+        let doubts = person.replica.audit()?;
+        ensure!(doubts.is_empty(), "{}: not as its log makes it: {doubts:?}", person.name);
     }
     writeln!(out, "\n   The three hold the same operations, the same state and the same texts.")?;
     writeln!(out, "   Folding every node anew from its history, in another order, gives the same again.")?;

@@ -21,6 +21,9 @@ const PATIENT_FAILURES: u32 = 7;
 /// A connection that ended sooner counts as a dial that failed: who refuses us closes it at once. One that a poor line cuts after a second
 /// or two was worth having, and is made again at once; so is one over which operations went, however soon it ended.
 const SHORT_MS: u64 = 1_000;
+/// So many short connections in a row are made again at once because operations went over them. A line as poor as that longer is left in peace
+/// like one that is refused; and nobody has us dial several times a second for ever by taking an operation each time.
+const CUTS_MAX: u32 = 20;
 
 #[derive(Clone, Debug)]
 struct Known {
@@ -74,6 +77,8 @@ pub(super) struct Entry {
     known: Vec<Known>,
     phase: Phase,
     failures: u32,
+    /// Short connections in a row over which operations went.
+    cuts: u32,
     /// Dials so far: the number of the last one.
     dials: u64,
     /// Dials in a row that were made earlier because something new was heard.
@@ -140,7 +145,9 @@ impl Entry {
     /// short ones that follow each other count as failures, or it would be dialled several times a second for ever. `spread` adds jitter.
     pub(super) fn disconnected(&mut self, now: u64, spread: impl FnOnce(u64) -> u64) {
         let Phase::Connected { since, useful } = self.phase else { return };
-        let in_vain = !useful && now.saturating_sub(since) < SHORT_MS;
+        let short = now.saturating_sub(since) < SHORT_MS;
+        self.cuts = if short && useful { self.cuts.saturating_add(1) } else { 0 };
+        let in_vain = short && (!useful || self.cuts > CUTS_MAX);
         self.failures = if in_vain { self.failures.saturating_add(1) } else { 0 };
         let pause_ms = match self.failures {
             0 | 1 => DIAL_RETRY_MS / 8,

@@ -104,6 +104,23 @@ fn a_line_that_breaks_again_and_again_while_operations_go_over_it_is_made_again_
 }
 
 #[test]
+fn nobody_has_us_dial_several_times_a_second_for_ever_by_taking_an_operation_each_time() {
+    let mut book = book(&[1]);
+    book.learn(device(1), &address(1), Source::Explicit, false, 0);
+    let (mut now, mut dials) = (0, 0);
+    while now < 100 * DIAL_RETRY_MS {
+        assert!(book.poll_dial(now).is_some());
+        dials += 1;
+        book.connected(device(1), Some(&address(1)), now, 5);
+        book.useful(&device(1));
+        now += 10;
+        book.disconnected(&device(1), now);
+        now = book.next_timeout().unwrap();
+    }
+    assert!(dials < 80, "{dials}");
+}
+
+#[test]
 fn a_changed_network_has_everybody_dialled_soon() {
     let mut book = book(&[1, 2]);
     for number in [1, 2] {

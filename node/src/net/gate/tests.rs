@@ -1,6 +1,5 @@
 use std::task::Waker;
 
-use libp2p::core::ConnectedPoint;
 use libp2p::gossipsub;
 use libp2p::swarm::ListenError;
 use libp2p::swarm::behaviour::ListenFailure;
@@ -243,7 +242,8 @@ impl NetworkBehaviour for Recorder {
     }
 }
 
-/// Gossipsub tells its topics at a first connection only: one that was hidden from it must not pass for the first.
+/// Gossipsub tells its topics at a first connection only: one that was hidden from it must not pass for the first. When one of two that
+/// were shown goes, the other passes for a first one, so that they are told again.
 #[test]
 fn a_connection_made_as_a_guest_does_not_count_when_the_guest_is_a_member() {
     let admission = admission();
@@ -255,7 +255,7 @@ fn a_connection_made_as_a_guest_does_not_count_when_the_guest_is_a_member() {
     disconnect(&mut recorder, 1, STRANGER, 2);
     disconnect(&mut recorder, 3, STRANGER, 1);
     disconnect(&mut recorder, 2, STRANGER, 0);
-    assert_eq!((&recorder.inner.others[..], &recorder.inner.left[..]), (&[0, 1][..], &[1, 0][..]));
+    assert_eq!((&recorder.inner.others[..], &recorder.inner.left[..]), (&[0, 1, 0][..], &[1, 0][..]));
 }
 
 #[test]

@@ -31,7 +31,8 @@ async fn when_both_dial_at_once_both_keep_one_and_the_same_and_gossip_by_it() {
         to_one.stand_together(&to_other, 1).await;
         let both = |reason| closed(&one, reason) + closed(&other, reason);
         assert!(both("duplicate") > 0 && both("superseded") == 0, "one of them went, and not both");
-        // Topics that were told over the one that went may be lost: who then hears the other gossip connects anew. So both speak.
+        // Topics that were told over the one that went are told again when its end is noticed; who hears the other gossip before that
+        // connects anew. So both speak.
         let (by_one, by_other) = (one.net.clone(), other.net.clone());
         tokio::join!(one.hears(&by_other, "one way", 0), other.hears(&by_one, "the other way", 0));
         to_one.stand_together(&to_other, 1).await;

@@ -4,7 +4,7 @@
 
 mod rounds;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nodespace_protocol::ids::DeviceId;
 use nodespace_protocol::store::StoreError;
@@ -20,6 +20,10 @@ use crate::net::{ATTACHMENTS_PROTOCOL, NetHandle};
 const KEY: &str = "peers/lacking";
 /// How long what came late is gathered before others are told, in milliseconds.
 const ANNOUNCE_MS: u64 = 1_000;
+/// How long after it was kept what is missing is not kept again, in milliseconds: writers wait for that. What was not kept is found again.
+const KEEP_MS: u64 = 5_000;
+/// Embeddings that are looked for in one read, which holds up writers: they may be anywhere in the journal.
+const LOOKED_UP_MAX: usize = 64;
 
 /// What tasks and peers tell of it.
 #[derive(Debug)]
@@ -40,14 +44,17 @@ pub(super) struct Late {
     busy: bool,
     /// When others are told that something came late here.
     announce: Option<u64>,
+    /// Before this nothing is kept of what is missing.
+    keep_due: u64,
 }
 
 impl WorkspaceSync {
     /// Goes on with what an earlier run has found.
     pub(super) async fn resume_late(&mut self) -> Result<(), ServiceError> {
-        let kept = self.setup.workspace.read(|replica| replica.store().value(KEY)).await??;
+        let kept = self.setup.workspace.read(|replica| replica.store().value(KEY)).await?;
+        let kept = kept.inspect_err(|error| tracing::error!(workspace = %self.id().short(), %error, "what is missing is found again"));
         // What cannot be read is found again.
-        let noted = kept.and_then(|bytes| ciborium::from_reader::<Noted, _>(bytes.as_slice()).ok()).unwrap_or_default();
+        let noted = kept.ok().flatten().and_then(|bytes| ciborium::from_reader::<Noted, _>(bytes.as_slice()).ok()).unwrap_or_default();
         self.late.rounds = Rounds::resume(noted);
         Ok(())
     }
@@ -107,7 +114,7 @@ impl WorkspaceSync {
                 self.late.busy = false;
                 self.late.rounds.answered(device, answer);
             }
-            LateNote::Announced(device) => return self.late.rounds.announced(&device),
+            LateNote::Announced(device) => return self.late.rounds.announced(device),
         }
         self.keep_late_notes();
     }
@@ -134,7 +141,12 @@ impl WorkspaceSync {
     }
 
     fn keep_late_notes(&mut self) {
+        let now = self.now();
+        if now < self.late.keep_due {
+            return;
+        }
         let Some(noted) = self.late.rounds.to_keep() else { return };
+        self.late.keep_due = now + KEEP_MS;
         let workspace = self.setup.workspace.clone();
         tokio::spawn(async move {
             let keep = move |replica: &DeviceReplica| {
@@ -152,7 +164,11 @@ impl WorkspaceSync {
 
 /// Asks a peer for all that is noted and still missing, and keeps what it gives.
 async fn ask(workspace: &Workspace, net: &NetHandle, device: DeviceId, places: Vec<u32>) -> Option<Asked> {
-    let wanted = workspace.read(move |replica| Lacking::still(replica, &places)).await.ok()?.ok()?;
+    let mut wanted = BTreeMap::new();
+    for places in places.chunks(LOOKED_UP_MAX) {
+        let places = places.to_vec();
+        wanted.extend(workspace.read(move |replica| Lacking::still(replica, &places)).await.ok()?.ok()?);
+    }
     if wanted.is_empty() {
         return Some(Asked::default());
     }

@@ -72,7 +72,13 @@ impl WorkspaceSync {
         self.orchestrate(OrchestratorInput::Unreachable(target));
         self.tell_board(StatusInput::Unreachable(target));
         // A stream of a line that is dead may never say so. What it has brought is still taken; another session need not wait for that.
-        let Some(live) = self.sessions.get(device) else { return };
+        let Some(live) = self.sessions.get(device) else {
+            // An attempt that waits for the peer to open a stream waits in vain. One for which a stream is being opened hears of it by that.
+            if !self.opening.contains(device) {
+                self.fail(target, SyncFailure::Unreachable);
+            }
+            return;
+        };
         live.handle.order(Order::Lost);
         self.on_ended(*device, live.serial, End::Lost);
     }
@@ -208,10 +214,16 @@ impl WorkspaceSync {
     }
 
     pub(super) fn on_ended(&mut self, device: DeviceId, serial: u64, end: End) {
-        let Some(live) = self.sessions.get(&device).filter(|live| live.serial == serial) else { return };
+        let Some(live) = self.sessions.get(&device).filter(|live| live.serial == serial) else {
+            // What the line had brought was taken meanwhile; some of that may wait for what never comes.
+            if !self.sessions.contains_key(&device) {
+                self.forget_pending(&device);
+            }
+            return;
+        };
         let (admitted, diverged, reason) = (live.admitted, live.diverged, end.name());
         self.sessions.remove(&device);
-        self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).forget(&device);
+        self.forget_pending(&device);
         tracing::debug!(device = %device.short(), workspace = %self.id().short(), ?end, "a session ended");
         let target = Target::peer(device);
         match &end {
@@ -259,6 +271,11 @@ impl WorkspaceSync {
                 self.orchestrate(OrchestratorInput::GapSeen(target));
             }
         }
+    }
+
+    /// Drops what a peer left that waits for something else.
+    fn forget_pending(&self, device: &DeviceId) {
+        self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).forget(device);
     }
 
     fn drop_peer(&self, device: DeviceId, reason: &'static str, turn_away: bool) {

@@ -21,7 +21,8 @@ pub(super) struct Reading {
     ends: BTreeMap<OpIndex, NodeId>,
     /// Operations that others came after before they were read: those others had arrived first, and waited for them.
     passed: BTreeSet<OpIndex>,
-    tree: Tree,
+    /// Put into a tree at once: in order of arrival each stretch could undo those before it.
+    placements: Vec<Placement>,
 }
 
 impl Reading {
@@ -33,13 +34,12 @@ impl Reading {
     /// Reads so many more, as far as they belong.
     pub(super) fn read<S: Store>(&mut self, replica: &Replica<S>, extent: &Extent, count: u32) -> Result<(), StoreError> {
         let until = self.ops.saturating_add(count).min(extent.ops);
-        let mut placements = Vec::new();
         for index in (self.ops..until).map(OpIndex).filter(|index| extent.has(*index)) {
             let op = replica.store.op(index)?;
-            placements.extend(self.note(replica, index, &op)?);
+            let placement = self.note(replica, index, &op)?;
+            self.placements.extend(placement);
         }
         self.ops = until;
-        self.tree.insert_batch(placements);
         Ok(())
     }
 
@@ -68,8 +68,10 @@ impl Reading {
         nodes
     }
 
-    /// The tree.
+    /// The tree. Takes long where there is much.
     pub(super) fn into_tree(self) -> Tree {
-        self.tree
+        let mut tree = Tree::new();
+        tree.insert_batch(self.placements);
+        tree
     }
 }

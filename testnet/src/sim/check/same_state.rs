@@ -1,6 +1,7 @@
 //! I2: the same set of operations gives the same state, whatever the order of arrival, the batching, the crashes and the checkpoints.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::ops::ControlFlow;
 
 use nodespace_protocol::clock::Timestamp;
@@ -32,17 +33,21 @@ fn state(world: &mut World, device: usize) -> Option<[u8; 32]> {
 }
 
 /// The first difference of two devices' nodes, in words.
-pub(crate) fn difference(world: &World, a: usize, b: usize) -> String {
+pub(crate) fn difference(world: &mut World, a: usize, b: usize) -> String {
+    let by_itself = |world: &mut World, device: usize| {
+        let doubt = doubted(world, device).or_else(|| doubted_texts(world, device));
+        doubt.unwrap_or_else(|| "all is as its log makes it".to_owned())
+    };
+    let (of_left, of_right) = (by_itself(world, a), by_itself(world, b));
     match (&world.devices[a].replica, &world.devices[b].replica) {
         (Some(left), Some(right)) => {
-            let (wrong_left, wrong_right) = (audited(left).len(), audited(right).len());
             let difference = first_difference(left, right);
             let apart: BTreeSet<OpHash> = left.unfolded().into_iter().collect();
             let apart: Vec<String> =
                 apart.symmetric_difference(&right.unfolded().into_iter().collect()).take(4).map(|hash| describe(left, hash)).collect();
             let (left, right) = (left.counts(), right.counts());
             format!(
-                "{difference} (folded anew, {wrong_left} nodes of device {a} and {wrong_right} of device {b} come out otherwise; \
+                "{difference} (of device {a} {of_left}, of device {b} {of_right}; \
                  {} and {} operations, {} and {} waiting; folded on one only: {apart:?})",
                 left.ops, right.ops, left.waiting, right.waiting
             )
@@ -51,9 +56,21 @@ pub(crate) fn difference(world: &World, a: usize, b: usize) -> String {
     }
 }
 
-/// Nodes whose state is not what folding them anew from their history gives.
-fn audited<S: Store>(replica: &Replica<S>) -> Vec<NodeId> {
-    replica.audit().unwrap_or_default()
+/// What of a running device is not as its log makes it: nodes, the order of children, and the sums that devices compare.
+fn doubted(world: &mut World, device: usize) -> Option<String> {
+    in_words(world.devices[device].replica.as_mut()?.audit())
+}
+
+/// Texts of a running device that are not what the definition makes of their history.
+fn doubted_texts(world: &World, device: usize) -> Option<String> {
+    in_words(world.devices[device].replica.as_ref()?.audit_texts())
+}
+
+fn in_words<T: Debug>(found: Result<Vec<T>, StoreError>) -> Option<String> {
+    match found {
+        Ok(found) => found.first().map(|first| format!("{} things are not as its log makes them, such as {first:?}", found.len())),
+        Err(error) => Some(format!("the log cannot be read: {error}")),
+    }
 }
 
 fn first_difference<A: Store, B: Store>(a: &Replica<A>, b: &Replica<B>) -> String {
@@ -125,17 +142,23 @@ fn describe<S: Store>(replica: &Replica<S>, hash: &OpHash) -> String {
     format!("{} {:?} {}:{} parents [{}]", hash.short(), header.kind, header.log, header.seq, parents.join(" "))
 }
 
-/// All members equal; one opened anew, with and without its checkpoint, equal; one fed in another order, equal.
+/// All members equal, and all that run as their logs make them; one opened anew, with and without its checkpoint, equal; one fed in another
+/// order, equal.
 pub(crate) fn at_the_end(world: &mut World) {
     let members = world.honest_members();
     let Some(first) = members.first().copied() else { return };
     for other in members.iter().copied().skip(1) {
         when_equal(world, first, other);
     }
+    // Equal digests do not show what is wrong in both, nor what only the next change would bring to light.
+    for device in world.honest_up() {
+        if let Some(what) = doubted(world, device) {
+            world.fail("I2", format!("device {device}: {what}"));
+        }
+    }
     let Some(one) = world.dice.pick(&members).copied() else { return };
-    let wrong = world.devices[one].replica.as_ref().map(audited).unwrap_or_default();
-    if let Some(node) = wrong.first() {
-        world.fail("I2", format!("{} nodes of device {one} are not what their history gives, such as {node}", wrong.len()));
+    if let Some(what) = doubted_texts(world, one) {
+        world.fail("I2", format!("texts of device {one}: {what}"));
     }
     reopened(world, one);
     replayed(world, one);

@@ -60,6 +60,8 @@ pub(super) struct Rounds {
     kept: Noted,
     /// Who was asked in this round.
     asked: BTreeSet<DeviceId>,
+    /// Who has announced something since it was asked.
+    anew: BTreeSet<DeviceId>,
     /// When this round began.
     began: u64,
     /// When the next one does, if something is missing.
@@ -122,8 +124,13 @@ impl Rounds {
         if now >= self.due {
             self.begin(now);
         }
-        let next = reachable.difference(&self.asked).next().copied();
-        next.filter(|_| !self.noted.places.is_empty())
+        if self.noted.places.is_empty() {
+            return None;
+        }
+        // Whoever announces comes after those who were not asked yet: nobody can keep them waiting by announcing again and again.
+        let next = reachable.difference(&self.asked).next().or_else(|| reachable.intersection(&self.anew).next()).copied()?;
+        self.anew.remove(&next);
+        Some(next)
     }
 
     fn begin(&mut self, now: u64) {
@@ -132,6 +139,7 @@ impl Rounds {
             (self.noted.again, self.vain) = (true, 0);
         }
         self.asked.clear();
+        self.anew.clear();
         self.began = now;
         self.due = now.saturating_add((ROUND_MS << self.vain.min(8)).min(ROUND_MS_MAX));
         self.vain = self.vain.saturating_add(1);
@@ -153,9 +161,9 @@ impl Rounds {
         }
     }
 
-    /// Something came late somewhere.
-    pub(super) fn announced(&mut self, device: &DeviceId) {
-        self.asked.remove(device);
+    /// Something came late somewhere: also where somebody is just being asked, and may have answered before it came.
+    pub(super) fn announced(&mut self, device: DeviceId) {
+        self.anew.insert(device);
     }
 
     /// When to look again, if nothing happens: `reachable` says whether there is anybody to ask.
@@ -215,11 +223,35 @@ mod tests {
         assert_eq!(rounds.whom(&all(&[1]), 0), Some(device(1)));
         rounds.answered(device(1), in_vain(&rounds));
         assert_eq!(rounds.whom(&all(&[1]), 10), None);
-        rounds.announced(&device(1));
+        rounds.announced(device(1));
         assert_eq!(rounds.whom(&all(&[1]), 10), Some(device(1)));
         rounds.answered(device(1), Some(Asked { lacking: Vec::new(), given: 2, more: false }));
-        rounds.announced(&device(1));
+        rounds.announced(device(1));
         assert_eq!((rounds.whom(&all(&[1]), 20), rounds.next_timeout(1_000, true)), (None, None), "nothing is missing");
+    }
+
+    #[test]
+    fn what_is_announced_while_the_question_is_under_way_is_heard() {
+        let mut rounds = missing([3]);
+        assert_eq!(rounds.whom(&all(&[1]), 0), Some(device(1)));
+        rounds.announced(device(1));
+        rounds.answered(device(1), in_vain(&rounds));
+        assert_eq!(rounds.whom(&all(&[1]), 10), Some(device(1)));
+        rounds.answered(device(1), in_vain(&rounds));
+        assert_eq!(rounds.whom(&all(&[1]), 20), None, "once");
+    }
+
+    #[test]
+    fn who_announces_again_and_again_keeps_nobody_from_being_asked() {
+        let mut rounds = missing([3]);
+        let mut asked = Vec::new();
+        for now in 0..4 {
+            let device = rounds.whom(&all(&[1, 2, 3]), now).unwrap();
+            rounds.announced(self::device(1));
+            rounds.answered(device, None);
+            asked.push(device);
+        }
+        assert_eq!(asked, [device(1), device(2), device(3), device(1)]);
     }
 
     #[test]
