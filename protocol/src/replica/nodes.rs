@@ -207,7 +207,7 @@ impl NodeTable {
 
     pub(crate) fn existing(&self) -> usize {
         // Not by all facts of each: this is asked for whenever somebody looks at a device's status.
-        let exists = |slot: &&Slot| slot.resident.as_deref().map_or(slot.facts.exists(), |resident| resident.state.exists());
+        let exists = |slot: &&Slot| slot.resident.as_deref().map_or_else(|| slot.facts.exists(), |resident| resident.state.exists());
         self.slots.iter().filter(exists).count()
     }
 
