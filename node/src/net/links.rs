@@ -143,7 +143,7 @@ impl<I: Copy + Ord> Links<I> {
     /// A device is said goodbye to: whoever says it closes all connections to it, and they have the same time for that as others.
     pub fn dismiss(&mut self, device: &DeviceId, now: u64) {
         for entry in self.entries.values_mut().filter(|entry| entry.link.device == *device) {
-            entry.closing.get_or_insert(now.saturating_add(CLOSE_MS_MAX));
+            entry.closing.get_or_insert_with(|| now.saturating_add(CLOSE_MS_MAX));
         }
     }
 

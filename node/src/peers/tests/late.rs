@@ -48,7 +48,8 @@ fn stripped(replica: &DeviceReplica) -> Vec<Segment> {
 async fn take(offline: &Offline, segments: &[Segment]) {
     let device = offline.open().await;
     let workspace = device.workspace(None).unwrap();
-    for segment in segments.iter().cloned() {
+    for segment in segments {
+        let segment = segment.clone();
         let ingested =
             workspace.write(None, move |replica, now| Ok(replica.ingest(&segment, now).map_err(|error| error.to_string()))).await;
         assert_eq!(ingested.unwrap().map(|ingested| ingested.stored), Ok(1));

@@ -145,7 +145,7 @@ impl WorkspaceSync {
         if now < self.late.keep_due {
             return;
         }
-        let Some(noted) = self.late.rounds.to_keep() else { return };
+        let Some(noted) = self.late.rounds.take_unkept() else { return };
         self.late.keep_due = now + KEEP_MS;
         let workspace = self.setup.workspace.clone();
         tokio::spawn(async move {

@@ -81,7 +81,7 @@ impl Rounds {
     }
 
     /// What is to be kept now: when it says something else than before, or spares much looking.
-    pub(super) fn to_keep(&mut self) -> Option<Noted> {
+    pub(super) fn take_unkept(&mut self) -> Option<Noted> {
         let same = self.noted.places == self.kept.places && self.noted.again == self.kept.again;
         if same && self.noted.through.abs_diff(self.kept.through) < UNKEPT_OPS {
             return None;
@@ -322,19 +322,19 @@ mod tests {
         let mut rounds = Rounds::default();
         let looked = |rounds: &mut Rounds, through| rounds.found(Stretch { through, lacking: Vec::new() }, false, 0);
         looked(&mut rounds, UNKEPT_OPS - 1);
-        assert_eq!(rounds.to_keep(), None);
+        assert_eq!(rounds.take_unkept(), None);
         looked(&mut rounds, UNKEPT_OPS);
-        assert_eq!(rounds.to_keep().unwrap().through, UNKEPT_OPS);
+        assert_eq!(rounds.take_unkept().unwrap().through, UNKEPT_OPS);
         rounds.found(Stretch { through: UNKEPT_OPS + 1, lacking: vec![UNKEPT_OPS] }, false, 0);
-        assert_eq!(rounds.to_keep().unwrap().places, BTreeSet::from([UNKEPT_OPS]));
-        assert_eq!(rounds.to_keep(), None);
+        assert_eq!(rounds.take_unkept().unwrap().places, BTreeSet::from([UNKEPT_OPS]));
+        assert_eq!(rounds.take_unkept(), None);
     }
 
     #[test]
     fn what_was_noted_is_read_as_it_was_written() {
         let mut rounds = missing([3, 4]);
         rounds.found(Stretch { through: 1_001, lacking: Vec::new() }, true, 0);
-        let kept = rounds.to_keep().unwrap();
+        let kept = rounds.take_unkept().unwrap();
         let mut bytes = Vec::new();
         ciborium::into_writer(&kept, &mut bytes).unwrap();
         let noted: Noted = ciborium::from_reader(bytes.as_slice()).unwrap();
