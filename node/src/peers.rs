@@ -24,6 +24,7 @@ mod addresses;
 mod attachments;
 mod budget;
 mod carriers;
+mod cbor;
 mod fetch;
 mod gossip;
 mod host;

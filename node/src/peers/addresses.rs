@@ -11,6 +11,7 @@ use nodespace_protocol::ids::DeviceId;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+use super::cbor;
 use crate::model::{ErrorCode, ServiceError};
 use crate::net::address::{Source, is_over_tcp, split_peer};
 use crate::net::frames::{read_frame, write_frame};
@@ -110,19 +111,12 @@ impl Exchange {
         };
         let shared = known.into_iter().filter(|(device, _)| self.shared.contains(device) && *device != self.peer);
         let told: Vec<Told> = shared.take(DEVICES_MAX).map(told).collect();
-        let mut bytes = Vec::new();
-        // Writing to memory does not fail.
-        ciborium::into_writer(&told, &mut bytes).unwrap_or_default();
-        bytes
+        cbor::encode(&told)
     }
 
     async fn take(&self, frame: &[u8]) {
-        let told: Vec<Told> = match ciborium::de::from_reader_with_recursion_limit(frame, 8) {
-            Ok(told) => told,
-            Err(_) => {
-                self.net.metrics().refused("malformed_addresses", &self.peer.short());
-                return;
-            }
+        let Some(told) = cbor::decode::<Vec<Told>>(frame) else {
+            return self.net.metrics().refused("malformed_addresses", &self.peer.short());
         };
         for Told(device, addresses) in told.into_iter().take(DEVICES_MAX) {
             let Some(device) = device.try_into().ok().map(DeviceId).filter(|device| self.shared.contains(device)) else { continue };

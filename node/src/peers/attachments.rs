@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use tokio::time::timeout;
 
+use super::cbor::{decode, encode};
 use super::workspace::{Inbox, Input, LateNote};
 use crate::engine::{Device, DeviceReplica, Workspace, attachment_of};
 use crate::net::Stream;
@@ -125,17 +126,6 @@ fn held(replica: &DeviceReplica, ops: &[OpHash], room: usize) -> Result<Answer, 
         answer.0.push((at, ByteBuf::from(attachment.to_vec())));
     }
     Ok(answer)
-}
-
-fn encode(value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Writing to memory does not fail.
-    ciborium::into_writer(value, &mut bytes).unwrap_or_default();
-    bytes
-}
-
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    ciborium::de::from_reader_with_recursion_limit(bytes, 8).ok()
 }
 
 #[cfg(test)]

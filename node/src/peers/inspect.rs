@@ -11,6 +11,7 @@ use nodespace_protocol::store::StoreError;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+use super::cbor::{decode, encode};
 use crate::engine::{Device, DeviceReplica, Workspace};
 use crate::net::Stream;
 use crate::net::frames::{FrameError, read_frame, write_frame};
@@ -104,17 +105,6 @@ async fn answer_within(device: Device, peer: DeviceId, mut stream: impl AsyncRea
     if !matches!(timeout(patience, answer).await, Ok(Some(()))) {
         tracing::debug!(device = %peer.short(), "a question about a node was not answered");
     }
-}
-
-fn encode(value: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    // Writing to memory does not fail.
-    ciborium::into_writer(value, &mut bytes).unwrap_or_default();
-    bytes
-}
-
-fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    ciborium::de::from_reader_with_recursion_limit(bytes, 8).ok()
 }
 
 #[cfg(test)]

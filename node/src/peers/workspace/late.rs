@@ -11,6 +11,7 @@ use nodespace_protocol::store::StoreError;
 
 use self::rounds::{Asked, Noted, Rounds};
 use super::super::attachments::{self, ANSWER_TIME};
+use super::super::cbor;
 use super::{Input, WorkspaceSync};
 use crate::engine::{DeviceReplica, Lacking, Stretch, Workspace};
 use crate::model::ServiceError;
@@ -54,7 +55,7 @@ impl WorkspaceSync {
         let kept = self.setup.workspace.read(|replica| replica.store().value(KEY)).await?;
         let kept = kept.inspect_err(|error| tracing::error!(workspace = %self.id().short(), %error, "what is missing is found again"));
         // What cannot be read is found again.
-        let noted = kept.ok().flatten().and_then(|bytes| ciborium::from_reader::<Noted, _>(bytes.as_slice()).ok()).unwrap_or_default();
+        let noted = kept.ok().flatten().and_then(|bytes| cbor::decode::<Noted>(&bytes)).unwrap_or_default();
         self.late.rounds = Rounds::resume(noted);
         Ok(())
     }
@@ -149,12 +150,7 @@ impl WorkspaceSync {
         self.late.keep_due = now + KEEP_MS;
         let workspace = self.setup.workspace.clone();
         tokio::spawn(async move {
-            let keep = move |replica: &DeviceReplica| {
-                let mut bytes = Vec::new();
-                // Writing to memory does not fail.
-                ciborium::into_writer(&noted, &mut bytes).unwrap_or_default();
-                replica.store().put_value(KEY, &bytes)
-            };
+            let keep = move |replica: &DeviceReplica| replica.store().put_value(KEY, &cbor::encode(&noted));
             if let Ok(Err(error)) = workspace.read(keep).await {
                 tracing::error!(%error, "which embeddings are missing is not kept; it is found again after a restart");
             }
