@@ -4,10 +4,11 @@
 //! acknowledged, and the checker holds the log against them: nothing lost, nothing twice, nothing skipped.
 #![allow(dead_code, reason = "tests and benchmarks each use a part")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
 use nodespace_protocol::clock::Timestamp;
 use nodespace_protocol::compress::CompressionType;
 use nodespace_protocol::conflict::Policy;
@@ -32,6 +33,8 @@ use tokio::task::JoinSet;
 
 /// How long a request is tried again before the load gives up: longer than any fault lasts.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How a packet is sent that only brings operations.
+const WITHOUT_PULL: &str = "views=false&pull=false";
 /// Operations on one node before the next is made.
 const EDITS_PER_NODE: usize = 9;
 
@@ -75,8 +78,17 @@ pub(crate) struct Writer {
     /// The node that is edited: its id, sequence number and version of its last operation, how often it was.
     node: Option<(NodeId, u64, u64, usize)>,
     random: u64,
+    /// Packets that were written before they are pushed.
+    ready: VecDeque<Ready>,
     /// What was acknowledged.
     pub(crate) acknowledged: Vec<OpHash>,
+}
+
+/// A packet as it is sent, and the operations in it.
+#[derive(Debug)]
+struct Ready {
+    hashes: Vec<OpHash>,
+    body: Bytes,
 }
 
 impl Team {
@@ -119,6 +131,7 @@ impl Team {
                 timestamp: now.0 + 1_000,
                 node: None,
                 random: seed.wrapping_mul(1_000_003).wrapping_add(number as u64) | 1,
+                ready: VecDeque::new(),
                 acknowledged: Vec::new(),
             }
         };
@@ -171,12 +184,16 @@ impl Session {
 
     /// Sends a packet until it is answered, whatever happens to the relay meanwhile.
     pub(crate) async fn sync(&mut self, packet: &SyncPacket) -> SyncResponse {
-        let bytes = packet.to_bytes(Encoding::Cbor).unwrap();
+        let bytes = packet.to_bytes(Encoding::Cbor).unwrap().into();
         // Who brings operations here has no interest in those of others: readers have.
-        let query = if packet.segments.is_empty() { "views=false" } else { "views=false&pull=false" };
+        self.send(bytes, if packet.segments.is_empty() { "views=false" } else { WITHOUT_PULL }).await
+    }
+
+    /// Sends the bytes of a packet until they are answered.
+    async fn send(&mut self, body: Bytes, query: &str) -> SyncResponse {
         let started = Instant::now();
         loop {
-            if let Some(response) = self.attempt(&bytes, query).await {
+            if let Some(response) = self.attempt(body.clone(), query).await {
                 return response;
             }
             assert!(started.elapsed() < PATIENCE, "the relay did not answer for {PATIENCE:?}");
@@ -184,12 +201,12 @@ impl Session {
         }
     }
 
-    async fn attempt(&mut self, bytes: &[u8], query: &str) -> Option<SyncResponse> {
+    async fn attempt(&mut self, body: Bytes, query: &str) -> Option<SyncResponse> {
         if self.token.is_none() {
             self.login().await?;
         }
         let request = self.http.post(format!("{}/v1/sync?{query}", self.url)).bearer_auth(self.token.as_deref()?);
-        let answer = request.body(bytes.to_vec()).send().await.ok()?;
+        let answer = request.body(body).send().await.ok()?;
         let status = answer.status().as_u16();
         let body = answer.bytes().await.ok()?;
         match status {
@@ -297,13 +314,26 @@ impl Writer {
         (node, OpType::Update, payload, Some((seq, version)))
     }
 
-    /// Pushes so many packets, each until it is acknowledged. Answers how long each took.
+    fn written(&mut self, ops: usize) -> Ready {
+        let (hashes, packet) = self.packet(ops);
+        Ready { hashes, body: packet.to_bytes(Encoding::Cbor).unwrap().into() }
+    }
+
+    /// Writes so many packets that are pushed later: signing them is the work of as many devices, which do not share a relay's processor.
+    pub(crate) fn prepare(&mut self, packets: usize, ops: usize) {
+        for _ in 0..packets {
+            let ready = self.written(ops);
+            self.ready.push_back(ready);
+        }
+    }
+
+    /// Pushes so many packets, each until it is acknowledged; those that are ready first. Answers how long each took.
     pub(crate) async fn push(&mut self, packets: usize, ops: usize) -> Vec<Duration> {
         let mut took = Vec::with_capacity(packets);
         for _ in 0..packets {
-            let (hashes, packet) = self.packet(ops);
+            let Ready { hashes, body } = self.ready.pop_front().unwrap_or_else(|| self.written(ops));
             let started = Instant::now();
-            let response = self.session.sync(&packet).await;
+            let response = self.session.send(body, WITHOUT_PULL).await;
             took.push(started.elapsed());
             let expected: Vec<_> = hashes.iter().map(OpHash::uuid).collect();
             assert_eq!(response.applied_operations, expected, "{:?}", response.left_out);
