@@ -15,8 +15,9 @@ use crate::{POLL, Place, Postgres, Redis, Signals};
 #[derive(Debug, clap::Parser)]
 #[command(name = "nodespace-servers", version)]
 pub struct Arguments {
-    /// Where the servers keep everything from one run to the next [default: a temporary folder, which is removed in the end]. Whoever they run
-    /// as when we are root, the user `postgres` or `nobody`, must be able to get there.
+    /// Where the servers keep everything from one run to the next [default: a temporary folder, which is removed in the end]. It must be new,
+    /// empty, or from an earlier run: it is closed to all others. Whoever the servers run as when we are root, the user `postgres` or `nobody`,
+    /// gets it, and must be able to get there.
     #[arg(long, value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
     /// The command and its arguments.

@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::guard::{Guard, Keep, Watch};
 use crate::process::{Launch, Process, User};
+
+/// The file that is locked by who uses a folder that stays. That it is there shows that the folder is one of ours.
+const LOCK_FILE: &str = "servers.lock";
 
 /// A folder for servers, at most one of a kind. Clones are the same folder; with the last of them and the last server in it, a temporary one
 /// is removed.
@@ -43,11 +46,11 @@ impl Place {
     /// A folder that stays, made if it is not there. Whoever servers run as when we are root must be able to get there.
     ///
     /// # Errors
-    /// As [`Place::temporary`], and when another process uses it.
+    /// As [`Place::temporary`]; when another process uses it; when there is something in it, and it was not made here.
     pub fn kept(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let lock = folder.join("servers.lock");
-        let lock = File::create(&lock).with_context(|| format!("cannot open {}", lock.display()))?;
+        check_ours(folder)?;
+        let lock = lock_file(folder, LOCK_FILE)?;
         // Servers that both started would be taken for each other's.
         lock.try_lock().with_context(|| format!("{} is in use", folder.display()))?;
         Self::watched(folder, Watch::Gone, Keep::Folder, Some(lock))
@@ -117,6 +120,27 @@ impl Place {
     }
 }
 
+/// Servers close their folder to all others and, when we are root, get it for their own: that is done to no folder that is used for anything
+/// else.
+fn check_ours(folder: &Path) -> Result<()> {
+    let is_empty = || fs::read_dir(folder).map(|mut entries| entries.next().is_none());
+    let is_ours = folder.join(LOCK_FILE).is_file() || is_empty().with_context(|| format!("cannot read {}", folder.display()))?;
+    ensure!(
+        is_ours,
+        "{} is in use for something else: its owner and mode would be changed. Name an empty folder, a new one, or one that servers were kept \
+         in before (it has a file {LOCK_FILE})",
+        folder.display()
+    );
+    Ok(())
+}
+
+/// A file to be locked, made if it is not there.
+pub(crate) fn lock_file(folder: &Path, name: &str) -> Result<File> {
+    let path = folder.join(name);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    file.with_context(|| format!("cannot open {}", path.display()))
+}
+
 fn new_folder() -> Result<PathBuf> {
     let folder = tempfile::Builder::new().prefix("nodespace-servers-").tempdir().context("no temporary folder")?;
     Ok(folder.keep())
@@ -148,6 +172,8 @@ fn user_of(line: &str, name: &str) -> Option<User> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -155,6 +181,15 @@ mod tests {
         assert_eq!(user_of("nobody:x:65534:65533:nobody:/:/bin/false", "nobody"), Some(User { uid: 65534, gid: 65533 }));
         assert_eq!(user_of("nobody2:x:1:2::/:", "nobody"), None);
         assert_eq!(user_of("nobody:x:what", "nobody"), None);
+    }
+
+    /// Waits for the end of a process that was ended: it works nowhere any more a moment before the system says that it has ended.
+    fn ends(process: &mut Process) {
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while process.status().unwrap().is_none() {
+            assert!(std::time::Instant::now() < deadline, "it goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     #[test]
@@ -165,7 +200,8 @@ mod tests {
         // As if whoever started it had been killed: nobody ends the process but who watches over the folder.
         let mut left = clone.start("sleeper", "sleep", &["600"]).unwrap();
         drop(clone);
-        assert!(!path.exists() && left.status().unwrap().is_some());
+        assert!(!path.exists());
+        ends(&mut left);
     }
 
     #[test]
@@ -184,7 +220,8 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         };
         drop(place);
-        assert!(parent.status().unwrap().is_some() && !is_frozen(&child));
+        ends(&mut parent);
+        assert!(!is_frozen(&child));
     }
 
     #[test]
@@ -195,6 +232,23 @@ mod tests {
         assert!(Place::kept(&folder).is_err());
         drop(place);
         assert!(folder.is_dir());
+        fs::write(folder.join("kept"), "by the servers").unwrap();
+        Place::kept(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_something_else_in_it_is_left_as_it_is() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("documents");
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let before = || fs::metadata(&folder).map(|found| (found.mode(), found.uid(), found.gid())).unwrap();
+        fs::write(folder.join("letter"), "").unwrap();
+        let (found, refused) = (before(), Place::kept(&folder).unwrap_err().to_string());
+        assert!(refused.contains("something else") && refused.contains(LOCK_FILE), "{refused}");
+        assert_eq!(before(), found);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing was put there");
+        fs::remove_file(folder.join("letter")).unwrap();
         Place::kept(&folder).unwrap();
     }
 }

@@ -53,7 +53,12 @@ impl Postgres {
     /// When it runs, or there is no backup.
     pub fn restore_files(&self) -> Result<()> {
         ensure!(!self.is_running(), "PostgreSQL still runs");
-        fs::remove_dir_all(self.data()).context("its files cannot be removed")?;
+        let lost = self.place.path().join("postgres-lost");
+        if lost.exists() {
+            fs::remove_dir_all(&lost).context("files that were lost before cannot be removed")?;
+        }
+        // Put aside, not removed: children of one that was killed may write there for a moment more.
+        fs::rename(self.data(), lost).context("its files cannot be put aside")?;
         fs::rename(self.files_backup(), self.data()).context("there is no backup of its files")
     }
 
