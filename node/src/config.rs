@@ -172,9 +172,9 @@ pub struct NetworkConfig {
     pub announce: Vec<String>,
     /// Whether it looks for peers in the local network.
     pub mdns: bool,
-    /// Peers that are always dialled.
+    /// Peers that are always dialled; of those that do not say who is there, members are.
     pub peers: Vec<String>,
-    /// Whether only `peers` are dialled: nobody who was found in the local network, told of by others, or remembered.
+    /// Whether only `peers` and addresses of tickets are dialled: nobody who was found in the local network, told of by others, or remembered.
     pub explicit_only: bool,
     /// How many connections there are at once.
     pub connections_max: u64,

@@ -27,13 +27,16 @@ pub mod frames;
 mod gate;
 mod handle;
 mod identity;
+mod lasting;
 pub mod links;
 mod mailbox;
 mod metrics;
 mod options;
 mod saving;
 mod supervisor;
+mod swarm;
 mod task;
+mod tasks;
 #[cfg(test)]
 mod tests;
 

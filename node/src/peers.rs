@@ -47,11 +47,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::{Device, JoinProgress, Joining, Network, Workspace};
 use crate::model::{ErrorCode, NetworkStatus, ServiceError};
-use crate::net::{self, NetError, NetHandle, NetOptions};
+use crate::net::address::split_peer;
+use crate::net::{self, Multiaddr, NetError, NetHandle, NetOptions};
 use crate::sync::recovery::Pace;
 use crate::sync::{DeviceStatus, Target};
 use addresses::Written;
 use hub::{Hub, HubCommand};
+use nameless::Asking;
 use traffic::Traffic;
 
 /// Commands that wait for the hub; whoever comes then waits to be let in.
@@ -87,22 +89,32 @@ pub struct Peers {
     device: Device,
     traffic: Traffic,
     commands: mpsc::Sender<HubCommand>,
+    asking: Arc<Asking>,
+    /// Whether nobody is dialled but where it was set by hand.
+    explicit_only: bool,
+    /// Whether the configuration names a relay, through which members may be found.
+    has_relay: bool,
 }
 
 impl Peers {
-    /// Starts the network and syncs every workspace of a device, now and later. Hand the answer to [`Device::attach_network`].
+    /// Starts the network and syncs every workspace of a device, now and later. Hand the answer to [`Device::attach_network`]. Peers of the
+    /// options that do not say who is there are asked, and kept when they are members.
     ///
     /// # Errors
     /// When the network cannot be started.
-    pub fn start(device: &Device, net: NetOptions, options: PeersOptions) -> Result<Arc<Self>, NetError> {
+    pub fn start(device: &Device, mut net: NetOptions, options: PeersOptions) -> Result<Arc<Self>, NetError> {
         let metrics = device.metrics().net();
-        let explicit_only = net.explicit_only;
+        let (explicit_only, seed) = (net.explicit_only, net.seed);
+        let has_relay = !options.relays.is_empty();
+        let (named, nameless): (Vec<Multiaddr>, Vec<_>) = net.peers.into_iter().partition(|address| split_peer(address).is_some());
+        net.peers = named;
         let (handle, events) = net::start(net, metrics)?;
         let (commands, queue) = mpsc::channel(COMMANDS_MAX);
         let traffic = Traffic::default();
         let hub = Hub::new(device.clone(), handle.clone(), traffic.clone(), options, explicit_only);
         tokio::spawn(hub.run(events, queue));
-        Ok(Arc::new(Self { net: handle, device: device.clone(), traffic, commands }))
+        let asking = Arc::new(Asking::start(device, &handle, nameless, seed));
+        Ok(Arc::new(Self { net: handle, device: device.clone(), traffic, commands, asking, explicit_only, has_relay }))
     }
 
     /// The network beneath.
@@ -171,6 +183,7 @@ impl Network for Peers {
 
     fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            self.asking.stop().await;
             // When the hub has ended already there is nothing to end.
             self.ask(HubCommand::Stop).await.unwrap_or_default();
             self.net.stop().await;

@@ -11,13 +11,15 @@
 //! ```
 //!
 //! A relay cannot forge; it can withhold, reorder, go back. So what it gives is followed by a running hash, and held against every
-//! checkpoint it signed. One that contradicts itself within an epoch is not used any more until a person has looked
-//! (`nodespace relay check`), and both checkpoints are kept as evidence.
+//! checkpoint it signed; and what it acknowledges has to be met there, since what is nowhere is not synced. One that contradicts itself is
+//! not used any more until a person has looked (`nodespace relay check`), and both checkpoints are kept as evidence.
 //!
 //! When to ask it, and what a failure leads to, is decided by the machines of [`crate::sync`], driven by [`crate::peers`].
 
 mod api;
 mod check;
+#[cfg(test)]
+mod damage;
 mod error;
 mod exchange;
 mod follower;

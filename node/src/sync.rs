@@ -17,7 +17,7 @@
 //!                                                   SyncMonitor (for operators)
 //! ```
 //!
-//! 1. [`target`]: with whom; [`failure`]: what can go wrong; [`backoff`]: how long to wait;
+//! 1. [`target`]: with whom; [`failure`]: what can go wrong; [`backoff`]: how long to wait; [`wake`]: whether the machine slept;
 //! 2. [`orchestrator`]: when to compare with whom;
 //! 3. [`batch`]: new operations on their way to the relay;
 //! 4. [`recovery`]: from a retry to a person's help;
@@ -39,6 +39,7 @@ pub mod status;
 pub mod target;
 #[cfg(test)]
 mod tests;
+pub mod wake;
 
 pub use batch::{BatchOutput, BatchSync, OpRef};
 pub use failure::SyncFailure;

@@ -16,7 +16,7 @@ use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use zstd::stream::raw::{Decoder, InBuffer, Operation as _, OutBuffer};
-use zstd::zstd_safe::DParameter;
+use zstd::zstd_safe::{DParameter, get_frame_content_size};
 
 #[cfg(test)]
 mod tests;
@@ -83,6 +83,20 @@ impl Limits {
         let by_ratio = encoded.saturating_mul(self.ratio_max);
         let by_ratio = if by_ratio < RATIO_FREE_BYTES { RATIO_FREE_BYTES } else { by_ratio };
         if by_ratio < self.decoded_max { by_ratio } else { self.decoded_max }
+    }
+
+    /// The most bytes that these may become, without decoding any of them: what a zstd frame says of itself, if that is less than is allowed.
+    /// It may lie, so whoever relies on this decodes with it as [`Self::decoded_max`].
+    #[must_use]
+    pub fn decoded_max_of_frame(&self, bytes: &[u8], compression: CompressionType) -> usize {
+        let allowed = self.decoded_max_of(bytes.len());
+        let said = match compression {
+            CompressionType::None => return bytes.len().min(allowed),
+            // It says so only at its end, and only the rest of a division.
+            CompressionType::Gzip => None,
+            CompressionType::Zstd => get_frame_content_size(bytes).ok().flatten(),
+        };
+        said.and_then(|said| usize::try_from(said).ok()).map_or(allowed, |said| said.min(allowed))
     }
 }
 

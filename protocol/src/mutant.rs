@@ -26,11 +26,13 @@ pub enum Mutant {
     NoSync,
     /// Operations ahead of our clock take effect at once and drag it along.
     NoClockBound,
+    /// What is said of a device's own log is believed without proof.
+    UnprovenClaims,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoDedup,
         Self::NoSignatureCheck,
         Self::LastWriteByArrival,
@@ -41,6 +43,7 @@ impl Mutant {
         Self::NoMembershipCheck,
         Self::NoSync,
         Self::NoClockBound,
+        Self::UnprovenClaims,
     ];
 }
 

@@ -20,6 +20,7 @@ pub(crate) mod export;
 pub(crate) mod fold_op;
 pub(crate) mod ingest;
 pub(crate) mod nodes;
+pub(crate) mod own_log;
 pub(crate) mod pending;
 pub(crate) mod query;
 pub(crate) mod resolve;
@@ -36,7 +37,8 @@ pub use checkpoint::PreparedCheckpoint;
 pub use export::{Ladder, LogRange};
 pub use ingest::{IngestError, Ingested, Missing, Refusal};
 pub use nodes::CACHE_BYTES_DEFAULT;
-pub use pending::{PENDING_AGE_MS_MAX, PENDING_BYTES_MAX, PENDING_SEGMENTS_MAX, PendingBuffer, Received};
+pub use own_log::LogClaim;
+pub use pending::{PENDING_AGE_MS_MAX, PENDING_BYTES_MAX, PENDING_REFUSALS_MAX, PENDING_SEGMENTS_MAX, PendingBuffer, Received, Refused};
 pub use query::{HistoryEntry, NodeView};
 pub use resolve::Choice;
 pub use update::{NodeUpdate, TextUpdate};
@@ -110,9 +112,7 @@ pub struct Replica<S> {
     pub(crate) orders: Orders,
     /// Parents whose children changed since the digest was computed.
     pub(crate) order_dirty: BTreeSet<Option<NodeId>>,
-    /// A peer holds more of our own log than we do: pull it back before writing.
-    pub(crate) own_log_behind: bool,
-    /// How long a peer has seen our own log.
+    /// How far this device has written its own log, as peers have proved.
     pub(crate) own_log_seen: u64,
     /// A checkpoint has been prepared, and whether it was kept is not known yet.
     pub(crate) is_saving: bool,
@@ -179,7 +179,6 @@ impl<S: Store> Replica<S> {
             node_sum: Sum::default(),
             orders: Orders::default(),
             order_dirty: BTreeSet::new(),
-            own_log_behind: false,
             own_log_seen: 0,
             is_saving: false,
         }
@@ -292,11 +291,6 @@ impl<S: Store> Replica<S> {
             logs: self.logs.len() as u64,
             nodes: self.nodes.existing() as u64,
         }
-    }
-
-    /// Whether a peer holds more of our own log than we do; writing is refused until it has been pulled back.
-    pub const fn is_own_log_behind(&self) -> bool {
-        self.own_log_behind
     }
 
     pub(crate) fn hash_of(&self, index: OpIndex) -> OpHash {

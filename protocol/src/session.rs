@@ -3,7 +3,8 @@
 //! 1. *Hello*: versions, boot nonce, and a tag that only somebody who knows the workspace's secret can make. The transport has already
 //!    proved the peer's device key. A device that is not known as a member is asked for a credential; without one
 //!    that holds it learns nothing more.
-//! 2. *Summary*: the digest of all that is held. Equal: done, in one round trip.
+//! 2. *Summary*: the digest of all that is held. Equal: done, in one round trip. Else *claims*: proof of how far the receiver's own logs
+//!    are held.
 //! 3. *Frontier*: how far each log is held, only where it differs (range fingerprints when there are many logs).
 //! 4. *Plan*: how many operations and bytes are to come.
 //! 5. *Segments*, in version order so that parents come first, each frame acknowledged when it is durable.
@@ -88,7 +89,7 @@ pub enum SessionEvent {
     },
     /// What is to come in this session, altogether.
     Planned {
-        /// Operations we are to receive.
+        /// Operations we are to receive, as far as that can be true.
         receive_ops: u64,
         /// Bytes we are to receive, estimated.
         receive_bytes: u64,
@@ -110,9 +111,14 @@ pub enum SessionEvent {
     Diverged,
     /// A log was found to be forked.
     ForkFound(LogId),
-    /// The peer holds more of our own log than we do.
+    /// The peer has proved that our own log had more operations than we hold. Told when that comes to light, not each time it is said.
     OwnLogBehind,
-    /// A segment was refused.
+    /// The peer claimed to hold more of our own log than we do, and what it showed for it is not signed by us. It is turned away.
+    FalseClaim {
+        /// Up to where.
+        seq: u64,
+    },
+    /// A segment of the peer's was refused.
     Refused(Refusal),
     /// The peer ended the session.
     Ended {
@@ -153,6 +159,7 @@ struct Greeting {
     summary_sent: bool,
     asked: bool,
     credential_sent: bool,
+    claims_sent: bool,
     /// The peer showed a credential that holds.
     vouched: bool,
 }
@@ -192,8 +199,10 @@ pub struct Session {
     send_bytes: u64,
     sent_ops: u64,
     receive_ops: u64,
-    receive_bytes: u64,
     received_ops: u64,
+    /// Operations that the peer said, in comparisons, to hold beyond what was here then: at most, as those of a fork are counted from the
+    /// beginning of the log.
+    ahead_ops: u64,
     /// Frames of segments sent and not acknowledged, by their size.
     unacknowledged: VecDeque<usize>,
     frames_sent: u64,
@@ -239,8 +248,8 @@ impl Session {
             send_bytes: 0,
             sent_ops: 0,
             receive_ops: 0,
-            receive_bytes: 0,
             received_ops: 0,
+            ahead_ops: 0,
             unacknowledged: VecDeque::new(),
             frames_sent: 0,
             frames_received: 0,
@@ -338,6 +347,7 @@ impl Session {
         if self.ended {
             return Ok(());
         }
+        self.on_late_refusals(pending)?;
         match message {
             Message::Bye { code, reason } => {
                 self.ended = true;
@@ -353,16 +363,14 @@ impl Session {
             Message::Credential(credential) => return self.on_credential(replica, &credential, now),
             // Sent before the peer knew that we ask: what it says is compared again once it is admitted.
             Message::Summary { .. } if self.greeting.asked && !self.greeting.admitted => {}
+            // What is proved counts whoever says it.
+            Message::Claims(claims) if self.greeting.asked => self.on_claims(replica, &claims)?,
             _ if !self.greeting.admitted => return Err(SessionError::Protocol("nothing is taken before membership is shown")),
-            Message::Summary { frontier, state, unfolded, yours } => {
-                self.on_summary(replica, frontier, (state, unfolded), &yours)?;
-            }
+            Message::Summary { frontier, state, unfolded } => self.on_summary(replica, frontier, (state, unfolded))?,
+            Message::Claims(claims) => self.on_claims(replica, &claims)?,
             Message::Frontier { reply, ranges } => self.on_frontier(replica, reply, ranges)?,
             Message::Ladder { want, ladder } => self.on_ladder(replica, want, &ladder)?,
-            Message::Plan { ops, bytes } => {
-                (self.receive_ops, self.receive_bytes) = (ops, bytes);
-                self.events.push_back(SessionEvent::Planned { receive_ops: ops, receive_bytes: bytes, send_ops: self.send_ops });
-            }
+            Message::Plan { ops, bytes } => self.on_plan(ops, bytes),
             Message::Segments(segments) => self.on_segments(replica, pending, segments, now)?,
             Message::Ack { frames, frontier } => self.on_ack(replica, frames, frontier)?,
             Message::Done { frontier } => self.note_peer_digest(replica, frontier),
@@ -399,9 +407,9 @@ impl Session {
         self.next_transfer(replica)
     }
 
-    /// Whether frames of operations are under way that the peer has not acknowledged.
-    pub fn has_unacknowledged(&self) -> bool {
-        !self.unacknowledged.is_empty()
+    /// How many frames of operations are under way that the peer has not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.unacknowledged.len()
     }
 
     /// Whether operations of others may be waiting for [`Session::release`].

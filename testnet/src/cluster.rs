@@ -39,6 +39,8 @@ use self::relay::RelaySide;
 
 /// How often devices are asked while something is waited for.
 pub const POLL: Duration = Duration::from_millis(50);
+/// How long a device that answers may take until it listens for others.
+const LISTEN_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A link and whom it connects, by number. The dialler's is the greater one.
 #[derive(Debug)]
@@ -257,7 +259,6 @@ impl Cluster {
 
 /// Waits until a device listens, and answers what its network says.
 async fn listening(device: &Device) -> Result<Network> {
-    const LISTEN_TIME_MAX: Duration = Duration::from_secs(20);
     let started = Instant::now();
     loop {
         let network = device.network().await?;

@@ -7,7 +7,7 @@ use nodespace_node::client::{Client, Request};
 use nodespace_node::model::{AddDevice, DeviceIdentity, DeviceInvitation, DeviceList, MembershipChange};
 
 use super::exit::Exit;
-use super::invite::print_reach;
+use super::invite::{obstacle, print_reach};
 use super::output::Output;
 use super::style::Tone;
 use super::table::{Cell, Table};
@@ -51,13 +51,14 @@ pub(crate) async fn run(command: &DeviceCommand, workspace: Option<&String>, cli
             let request = AddDevice { device: arguments.device.clone(), workspaces: workspace.map(|id| vec![id.clone()]) };
             let of_device = client.clone().of_workspace(None);
             let answer = of_device.ask::<DeviceInvitation>(Request::post(&["v1", "devices"]).json(&request)?).await?;
+            let obstacle = obstacle(client).await;
             out.answer(&answer, |out, invitation| {
                 out.line(&invitation.ticket)?;
                 let count = invitation.workspaces.len();
                 let what = if count == 1 { "one workspace".to_owned() } else { format!("{count} workspaces") };
                 out.line(format_args!("\nAdded to {what}. On the new device run: nodespace join TICKET"))?;
                 out.line("It is of use to that device only, but holds the secrets of the workspaces: hand it over in private.")?;
-                print_reach(out, invitation.addresses, None, client)
+                print_reach(out, invitation.addresses, None, obstacle)
             })?;
         }
         DeviceCommand::Remove(arguments) => {

@@ -3,8 +3,9 @@
 use std::io;
 
 use axum::http::Method;
-use nodespace_node::client::{Client, Request};
-use nodespace_node::model::{CreateInvite, Invitation, InviteList, MembershipChange};
+use nodespace_node::client::{Client, ClientError, Request};
+use nodespace_node::model::{CreateInvite, ErrorCode, Invitation, InviteList, MembershipChange, NetworkStatus};
+use nodespace_node::net::address::{NAME, is_name};
 use nodespace_protocol::membership::Ticket;
 use qrcode::QrCode;
 
@@ -108,6 +109,7 @@ async fn new(arguments: &NewArguments, client: &Client, out: &mut Output) -> any
     let request = CreateInvite { role: role.name().to_owned(), expires_s: expires.0, uses };
     let answer = client.ask::<Invitation>(Request::post(&["v1", "invites"]).json(&request)?).await?;
     let wants_qr = arguments.qr || out.style.is_terminal && !arguments.no_qr;
+    let obstacle = obstacle(client).await;
     out.answer(&answer, |out, invitation| {
         // On a line of its own, so that a script, `head` or a triple click takes it whole.
         out.line(&invitation.ticket)?;
@@ -118,24 +120,31 @@ async fn new(arguments: &NewArguments, client: &Client, out: &mut Output) -> any
         out.line("\nThe other side runs: nodespace join TICKET")?;
         out.line(format_args!("It makes them {}, can be used {uses}, and ends at {}.", invitation.role, invitation.expires))?;
         out.line("Whoever has the ticket can join: hand it over in private.")?;
-        print_reach(out, invitation.addresses, invitation.relay.as_deref(), client)
+        print_reach(out, invitation.addresses, invitation.relay.as_deref(), obstacle)
     })?;
     Ok(())
 }
 
+/// What keeps everybody from joining at this device for now, if anything does.
+pub(crate) async fn obstacle(client: &Client) -> Option<&'static str> {
+    if !client.is_remote() {
+        return Some("No daemon runs here, so nobody can join yet: start one with `nodespace run`.");
+    }
+    let network = client.clone().of_workspace(None).ask::<NetworkStatus>(Request::get(&["v1", "network"])).await;
+    let is_off = matches!(network, Err(ClientError::Refused { body, .. }) if body.code == ErrorCode::Unavailable);
+    is_off.then_some("The network of the daemon is off, so nobody can join yet: set `network.enabled = true` and start it again.")
+}
+
 /// What there is to know when a ticket leads nowhere by itself.
-pub(crate) fn print_reach(out: &mut Output, addresses: usize, relay: Option<&str>, client: &Client) -> io::Result<()> {
+pub(crate) fn print_reach(out: &mut Output, addresses: usize, relay: Option<&str>, obstacle: Option<&str>) -> io::Result<()> {
     if let Some(relay) = relay {
         return out
             .line(format_args!("It names the relay {relay}: once this device has synced with it, the other side can join at any time."));
     }
     if addresses == 0 {
-        out.line("It carries no address: the other side has to be in the same local network.")?;
+        out.line("It carries no address, only this device's name: it is found in the same local network alone, by multicast.")?;
     }
-    if client.is_remote() {
-        return Ok(());
-    }
-    out.line("No daemon runs here, so nobody can join yet: start one with `nodespace run`.")
+    obstacle.map_or(Ok(()), |obstacle| out.line(obstacle))
 }
 
 /// Prints the QR code of a ticket, with as many of its addresses as make a code that fits.
@@ -157,14 +166,37 @@ fn print_qr(out: &mut Output, ticket: &str) -> io::Result<()> {
 /// The largest code of a ticket that fits, and how many addresses it leaves out: the last ones, which are the least useful.
 fn fitting(ticket: &str, columns: usize) -> Option<(QrCode, usize)> {
     let mut ticket = Ticket::parse(ticket).ok()?;
-    let all = ticket.addresses.len();
+    let all = dialled(&ticket);
     loop {
         // Upper case, as a QR code packs that best.
         let code = qr::encode(&ticket.to_text().to_uppercase()).ok().filter(|code| qr::width(code) <= columns);
         if let Some(code) = code {
-            return Some((code, all - ticket.addresses.len()));
+            return Some((code, all - dialled(&ticket)));
         }
-        ticket.addresses.pop()?;
+        if !shorten(&mut ticket) {
+            return None;
+        }
+    }
+}
+
+/// How many addresses of a ticket are more than a name.
+fn dialled(ticket: &Ticket) -> usize {
+    ticket.addresses.iter().filter(|address| !is_name(address)).count()
+}
+
+/// Takes the last address out of a ticket. Of the only one the name stays, by which the local network leads to its device; without that a
+/// ticket that names no relay would lead nowhere. False when there is nothing to be taken out.
+fn shorten(ticket: &mut Ticket) -> bool {
+    let Some(last) = ticket.addresses.pop() else { return false };
+    if !ticket.addresses.is_empty() {
+        return true;
+    }
+    match last.rfind(NAME) {
+        Some(at) if at > 0 => {
+            ticket.addresses.push(last[at..].to_owned());
+            true
+        }
+        _ => ticket.relay.is_some(),
     }
 }
 
@@ -190,9 +222,9 @@ mod tests {
 
     use super::*;
 
-    fn ticket(addresses: usize) -> String {
+    fn ticket(addresses: usize) -> Ticket {
         let address = |number: usize| format!("/ip4/192.0.2.{number}/udp/{}/quic-v1", 40_000 + number);
-        let ticket = Ticket {
+        Ticket {
             workspace: WorkspaceId([1; 32]),
             invite: OpHash([2; 32]),
             key: KeyPair::from_seed(&[3; 32]),
@@ -201,19 +233,33 @@ mod tests {
             expires: Timestamp::from_ms(99),
             addresses: (0..addresses).map(address).collect(),
             relay: None,
-        };
-        ticket.to_text()
+        }
     }
 
     #[test]
     fn a_code_fits_the_terminal_and_leaves_out_no_more_than_it_must() {
-        let (code, left_out) = fitting(&ticket(4), 80).unwrap();
+        let fitting = |addresses: usize, columns: usize| fitting(&ticket(addresses).to_text(), columns);
+        let (code, left_out) = fitting(4, 80).unwrap();
         assert_eq!(left_out, 0, "four addresses fit: {} wide", qr::width(&code));
-        let (code, left_out) = fitting(&ticket(16), 80).unwrap();
+        let (code, left_out) = fitting(16, 80).unwrap();
         assert!(qr::width(&code) <= 80 && (1..16).contains(&left_out), "{left_out}");
-        let (_, more) = fitting(&ticket(16), 70).unwrap();
+        let (_, more) = fitting(16, 70).unwrap();
         assert!(more > left_out);
-        assert!(fitting(&ticket(16), 40).is_none(), "not even without addresses");
-        assert!(fitting("nonsense", 80).is_none());
+        assert!(fitting(16, 40).is_none(), "not even without addresses");
+        assert!(super::fitting("nonsense", 80).is_none());
+    }
+
+    #[test]
+    fn whatever_is_left_out_the_ticket_leads_somewhere() {
+        let name = "/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let mut ticket = ticket(2);
+        ticket.addresses.iter_mut().for_each(|address| address.push_str(name));
+        assert!(shorten(&mut ticket) && dialled(&ticket) == 1);
+        assert!(shorten(&mut ticket) && dialled(&ticket) == 0);
+        assert_eq!(ticket.addresses, [name], "in the local network it can still be found");
+        let mut by_relay = Ticket { relay: Some("https://relay.example".to_owned()), ..ticket.clone() };
+        assert!(!shorten(&mut ticket), "without the name it would lead nowhere");
+        assert!(shorten(&mut by_relay) && by_relay.addresses.is_empty());
+        assert!(!shorten(&mut by_relay));
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use axum::http::Method;
 use nodespace_node::client::{Client, Request};
 use nodespace_node::model::{AddPeer, NetworkStatus, PeerStatus};
+use nodespace_node::net::address::named;
 
 use super::exit::Exit;
 use super::output::Output;
@@ -53,6 +54,7 @@ fn print(out: &mut Output, network: &NetworkStatus) -> io::Result<()> {
     table.pair("peer id", network.peer_id.as_str());
     for (name, addresses) in [("listens", &network.listening), ("reached at", &network.external)] {
         for (index, address) in addresses.iter().enumerate() {
+            // In full, as it is given to others.
             table.pair(if index == 0 { name } else { "" }, named(address, &network.peer_id));
         }
     }
@@ -68,14 +70,6 @@ fn print(out: &mut Output, network: &NetworkStatus) -> io::Result<()> {
     let mut table = Table::new(["device", "user", "state", "round trip", "sent", "received", "workspaces", "address"]);
     network.peers.iter().for_each(|peer| table.row(row(peer)));
     out.table(&table)
-}
-
-/// An address of this device in full, as it is given to others: with the peer id behind it.
-fn named(address: &str, peer_id: &str) -> String {
-    match address.ends_with(peer_id) {
-        true => address.to_owned(),
-        false => format!("{address}/p2p/{peer_id}"),
-    }
 }
 
 /// How it is with a peer. One that was set by hand is dialled only once this device has a workspace, and one with which none is shared is of

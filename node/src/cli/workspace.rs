@@ -111,5 +111,6 @@ fn standing(summary: &WorkspaceSummary) -> Cell {
         WorkspaceState::Member => summary.role.as_deref().unwrap_or("member").into(),
         WorkspaceState::Joining => Cell::toned(Tone::Yellow, "joining"),
         WorkspaceState::Reader => Cell::toned(Tone::Yellow, "no member"),
+        WorkspaceState::Failed => Cell::toned(Tone::Red, "failed"),
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::multiaddress::{check_dial_address, check_listen_address};
+use super::multiaddress::{check_dial_address, check_listen_address, check_peer_address};
 use super::nearest::nearest;
 use super::value::Value;
 use super::{Config, Loaded, LogFormat, Problem, Source};
@@ -81,7 +81,7 @@ pub const KEYS: &[Key] = &[
     key!(network.listen, |c| Value::List(c.network.listen.clone()), |c, v| set(&mut c.network.listen, listen_addresses(v))),
     key!(network.announce, |c| Value::List(c.network.announce.clone()), |c, v| set(&mut c.network.announce, dial_addresses(v))),
     key!(network.mdns, |c| Value::Switch(c.network.mdns), |c, v| set(&mut c.network.mdns, v.switch())),
-    key!(network.peers, |c| Value::List(c.network.peers.clone()), |c, v| set(&mut c.network.peers, dial_addresses(v))),
+    key!(network.peers, |c| Value::List(c.network.peers.clone()), |c, v| set(&mut c.network.peers, peer_addresses(v))),
     key!(network.explicit_only, |c| Value::Switch(c.network.explicit_only), |c, v| set(&mut c.network.explicit_only, v.switch())),
     key!(network.connections_max, |c| number(c.network.connections_max), |c, v| {
         set(&mut c.network.connections_max, wide(v.number(1..=65_536)))
@@ -135,6 +135,10 @@ fn listen_addresses(value: &Value) -> Result<Vec<String>, String> {
 
 fn dial_addresses(value: &Value) -> Result<Vec<String>, String> {
     value.list()?.iter().map(|text| check_dial_address(text)).collect()
+}
+
+fn peer_addresses(value: &Value) -> Result<Vec<String>, String> {
+    value.list()?.iter().map(|text| check_peer_address(text)).collect()
 }
 
 fn urls(value: &Value) -> Result<Vec<String>, String> {

@@ -118,6 +118,8 @@ fn addresses_are_checked_where_they_stand() {
     assert_eq!(lines, [2, 3, 4, 7], "{found:?}");
     let parts = ["`0.0.0.0:4100` is no multiaddress", "`/ip4/192.0.2.7/tcp/0` cannot be dialled", "out of bounds", "no relay's URL"];
     assert!(found.iter().zip(parts).all(|((_, message), part)| message.contains(part)), "{found:?}");
+    let found = problems("[network]\npeers = [\"/ip4/192.0.2.7/udp/4100/quic-v1\"]\n", &[]);
+    assert!(found.len() == 1 && found[0].1.contains("does not say who is there"), "{found:?}");
     let good = "[network]\nlisten = []\npeers = [\"/dns4/example.org/tcp/4100\"]\nexplicit_only = true\nmdns = false\n";
     let network = read(good, &[]).unwrap().config.network;
     assert!(network.listen.is_empty() && network.explicit_only && !network.mdns && network.enabled);

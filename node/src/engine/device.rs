@@ -230,16 +230,15 @@ impl Device {
         &self.inner.metrics
     }
 
-    /// The exposition of its metrics for Prometheus.
-    ///
-    /// # Errors
-    /// When the device is stopping.
-    pub async fn metrics_text(&self) -> Result<String, ServiceError> {
-        let mut statuses = Vec::new();
-        for workspace in self.workspaces() {
-            statuses.push(workspace.status().await?);
+    /// The exposition of its metrics for Prometheus: with the state of all workspaces that can say how they are, and how many cannot.
+    pub async fn metrics_text(&self) -> String {
+        let workspaces = self.workspaces();
+        let mut statuses = Vec::with_capacity(workspaces.len());
+        for workspace in &workspaces {
+            statuses.extend(workspace.status().await);
         }
-        Ok(self.inner.metrics.text(&statuses))
+        self.inner.metrics.set_failed(workspaces.len() - statuses.len());
+        self.inner.metrics.text(&statuses)
     }
 
     /// Starts what runs beside requests in a daemon: the projections. A short-lived program lets them start when they are needed. One that

@@ -157,6 +157,11 @@ impl OperationLogger {
         self.ask(Job::Stop).await
     }
 
+    /// Waits until the thread has ended, whether it was told to or a fault ended it.
+    pub(crate) async fn ended(&self) {
+        self.jobs.closed().await;
+    }
+
     async fn ask(&self, job: impl FnOnce(oneshot::Sender<Result<(), ServiceError>>) -> Job) -> Result<(), ServiceError> {
         let (answer, answered) = oneshot::channel();
         self.jobs.send(job(answer)).await.map_err(|_| ServiceError::stopping())?;

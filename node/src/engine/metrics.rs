@@ -54,6 +54,7 @@ struct Gauges {
     conflicts: Gauge,
     rows: Gauge,
     behind: Gauge,
+    failed: Gauge,
 }
 
 impl Default for Metrics {
@@ -77,6 +78,11 @@ impl Metrics {
     /// Adds somebody else's metrics to the exposition.
     pub fn register(&self, register: impl FnOnce(&mut Registry)) {
         register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Says how many workspaces cannot say how they are.
+    pub(super) fn set_failed(&self, workspaces: usize) {
+        self.gauges.failed.set(i64::try_from(workspaces).unwrap_or(i64::MAX));
     }
 
     /// The exposition, in Prometheus' text format (OpenMetrics), with the state of the workspaces given.
@@ -133,6 +139,8 @@ impl Gauges {
         registry.register("conflicts_open", "Conflicts that wait for somebody to choose", self.conflicts.clone());
         registry.register("projection_rows", "Rows of the LanceDB tables", self.rows.clone());
         registry.register("projection_behind", "Nodes whose rows are still to be written", self.behind.clone());
+        let help = "Workspaces that cannot say how they are, and are missing in the sums over all";
+        registry.register("workspaces_failed", help, self.failed.clone());
     }
 
     fn set(&self, workspaces: &[WorkspaceStatus]) {

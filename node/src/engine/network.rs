@@ -41,7 +41,8 @@ pub struct Joining {
     pub secret: [u8; 32],
     /// What shows a member that this device is invited.
     pub credential: Credential,
-    /// Where members were when the ticket was made; multiaddresses, to be parsed and dialled in any order.
+    /// Where members were when the ticket was made; multiaddresses, to be parsed and dialled in any order. One that is a peer id alone says
+    /// whom to look for in the local network.
     pub addresses: Vec<String>,
     /// Relays' URLs.
     pub relays: Vec<String>,

@@ -198,6 +198,11 @@ impl Workspace {
         self.inner.logger.tick()
     }
 
+    /// Waits until nothing is read or written here any more: it was closed, or a fault ended its writer.
+    pub(crate) async fn ended(&self) {
+        self.inner.logger.ended().await;
+    }
+
     /// Ends the projection, then the writer.
     pub(super) async fn close(&self) -> Result<(), ServiceError> {
         if let Some(projector) = self.started_projector() {

@@ -38,6 +38,8 @@ pub enum WorkspaceState {
     Joining,
     /// It holds a copy and is no member's (any more): it can read and export.
     Reader,
+    /// Nothing of it can be read, as after a fault, until the daemon is started again.
+    Failed,
 }
 
 impl WorkspaceState {
@@ -47,6 +49,7 @@ impl WorkspaceState {
             Self::Member => "member",
             Self::Joining => "joining",
             Self::Reader => "reader",
+            Self::Failed => "failed",
         }
     }
 }
@@ -56,7 +59,7 @@ impl WorkspaceState {
 pub struct WorkspaceSummary {
     /// Its id.
     pub workspace: String,
-    /// Its name; empty before its genesis has arrived.
+    /// Its name; empty before its genesis has arrived, and when it cannot be read.
     pub name: String,
     /// Whether it is the one that is meant when none is named.
     pub default: bool,
@@ -134,7 +137,8 @@ pub struct Invitation {
     pub expires: String,
     /// How many may join.
     pub uses: u32,
-    /// How many addresses the ticket carries; 0 = the joiner has to find this device in its own network, or by the relay.
+    /// How many addresses the ticket carries; 0 = it only names this device, which the joiner finds in its own network by multicast, or by the
+    /// relay.
     pub addresses: usize,
     /// The relay that the ticket names, if any: with one the joiner needs nobody to be online.
     #[serde(default)]
@@ -306,7 +310,7 @@ pub struct DeviceInvitation {
     pub user: String,
     /// The workspaces it was added to.
     pub workspaces: Vec<String>,
-    /// How many addresses the ticket carries.
+    /// How many addresses the ticket carries; 0 = it only names this device, which the new one finds in its own network by multicast.
     pub addresses: usize,
 }
 

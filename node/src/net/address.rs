@@ -3,6 +3,8 @@
 //! What a peer says of itself, or what multicast says of anybody, is a hint: unspecified addresses are nobody's, a loopback address is good
 //! only from somebody who is on this machine too, a link-local one only from this link.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 
@@ -24,6 +26,25 @@ pub enum Source {
     Member,
     /// Multicast on this network.
     Multicast,
+}
+
+/// What stands before a peer's name: at the end of an address, or alone.
+pub const NAME: &str = "/p2p/";
+
+/// An address with the name of the peer that is there at its end, where it has that not yet. Of no address it is the name alone.
+pub fn named(address: &str, peer: &str) -> String {
+    let name = format!("{NAME}{peer}");
+    if address.ends_with(&name) { address.to_owned() } else { format!("{address}{name}") }
+}
+
+/// Whether an address is a name alone: it says who, and not where.
+pub fn is_name(address: &str) -> bool {
+    address.starts_with(NAME)
+}
+
+/// Why an address is refused that names a peer whose key is of another kind than devices have.
+pub fn foreign_key(address: &str) -> String {
+    format!("`{address}` names a peer whose key is not an Ed25519 key: no NodeSpace device")
 }
 
 /// Splits an address that ends in `/p2p/PEER`; `None` when it does not.
@@ -51,6 +72,22 @@ pub fn is_loopback(address: &Multiaddr) -> bool {
         Protocol::Ip4(ip) => ip.is_loopback(),
         Protocol::Ip6(ip) => ip.is_loopback(),
         _ => false,
+    })
+}
+
+/// Where a connection comes from, as far as it is counted; by IPv6 the network of 64 bits, which is one customer's with all its addresses.
+/// One through a circuit relay shows no address and is not counted: the relay knows who it is, and bounds by itself what it carries.
+pub fn place_of(remote: &Multiaddr) -> Option<IpAddr> {
+    if is_relayed(remote) {
+        return None;
+    }
+    remote.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(match ip.to_canonical() {
+            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+            mapped => mapped,
+        }),
+        _ => None,
     })
 }
 
@@ -114,6 +151,13 @@ mod tests {
         assert!(worth("/ip4/169.254.1.1/tcp/4001", Source::Multicast, false));
         assert!(worth("/ip4/192.0.2.1/udp/4001/quic-v1", Source::Identify, false));
         assert!(worth("/dns4/relay.example/tcp/4001", Source::Member, false));
+    }
+
+    #[test]
+    fn a_name_is_put_at_the_end_once() {
+        assert_eq!(named("/ip4/192.0.2.1/tcp/4001", "12D3"), "/ip4/192.0.2.1/tcp/4001/p2p/12D3");
+        assert_eq!(named("/ip4/192.0.2.1/tcp/4001/p2p/12D3", "12D3"), "/ip4/192.0.2.1/tcp/4001/p2p/12D3");
+        assert!(is_name(&named("", "12D3")) && !is_name("/ip4/192.0.2.1/tcp/4001/p2p/12D3"));
     }
 
     #[test]

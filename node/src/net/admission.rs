@@ -2,16 +2,20 @@
 //!
 //! A peer that is no member may still be one that *we* have not heard of yet: it joined at somebody else's device, or comes with a fresh
 //! ticket. Such a **guest** gets a connection, a few seconds, and the one stream on which membership is shown; it gets no gossip, no addresses
-//! and nothing of a workspace. Who was removed comes as a guest too, to be told so. There are few places for guests, so strangers can fill those and nothing else. One that was turned away, or
-//! wasted its time, is not let in again for a while.
+//! and nothing of a workspace. Who was removed comes as a guest too, to be told so. There are few places for guests, so strangers can fill
+//! those and nothing else, and fewer for those of one address. One that was turned away, or wasted its time, is not let in again for a while.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use nodespace_protocol::ids::DeviceId;
 
 /// Guests that may be connected at one time; the next one is refused and may come again.
 pub const GUESTS_MAX: usize = 16;
+/// Guests from one address that may be connected at one time, since one machine can have as many keys as it likes; the next one is refused
+/// and may come again. By IPv6 the network of 64 bits counts as one address; those that come through a circuit relay are not counted so.
+pub const GUESTS_OF_ONE_PLACE_MAX: usize = 4;
 /// How long a guest may take to show that it belongs, in milliseconds; then it is disconnected.
 pub const GUEST_MS_MAX: u64 = 20_000;
 /// How long a stranger that was turned away is not let in again, in milliseconds.
@@ -76,7 +80,8 @@ pub struct Roll {
 struct State {
     roll: Roll,
     carriers: BTreeSet<DeviceId>,
-    guests: BTreeSet<DeviceId>,
+    /// Who is connected as a guest, and from where.
+    guests: BTreeMap<DeviceId, Option<IpAddr>>,
     turned_away: BTreeMap<DeviceId, u64>,
 }
 
@@ -88,14 +93,13 @@ pub struct Admission {
 
 impl Admission {
     /// Puts another roll in place. Answers the devices that are connected as guests and have become members: they need not show any more
-    /// that they belong.
+    /// that they belong, and their places are free.
     pub fn set_roll(&self, roll: Roll) -> Vec<DeviceId> {
         let mut state = self.write();
         state.roll = roll;
         let State { roll, guests, turned_away, .. } = &mut *state;
         turned_away.retain(|device, _| !roll.members.contains(device));
-        let become_members: Vec<DeviceId> = guests.intersection(&roll.members).copied().collect();
-        become_members
+        guests.extract_if(.., |device, _| roll.members.contains(device)).map(|(device, _)| device).collect()
     }
 
     /// Names the circuit relays of the configuration.
@@ -108,6 +112,14 @@ impl Admission {
     /// # Errors
     /// When it may not be connected now.
     pub fn judge(&self, device: &DeviceId, now_ms: u64) -> Result<Standing, Refused> {
+        self.judge_from(device, None, now_ms)
+    }
+
+    /// The same of a device that comes from somewhere: of one address there are few guests.
+    ///
+    /// # Errors
+    /// When it may not be connected now.
+    pub fn judge_from(&self, device: &DeviceId, from: Option<IpAddr>, now_ms: u64) -> Result<Standing, Refused> {
         let state = self.read();
         if state.roll.members.contains(device) {
             return Ok(Standing::Member);
@@ -124,20 +136,27 @@ impl Admission {
         if state.turned_away.get(device).is_some_and(|since| now_ms < since.saturating_add(TURNED_AWAY_MS)) {
             return Err(Refused::TurnedAway);
         }
-        if !state.guests.contains(device) && state.guests.len() >= GUESTS_MAX {
+        let from_there = || state.guests.values().filter(|other| other.is_some() && **other == from).count();
+        let is_full = || state.guests.len() >= GUESTS_MAX || from_there() >= GUESTS_OF_ONE_PLACE_MAX;
+        if !state.guests.contains_key(device) && is_full() {
             return Err(Refused::TooManyGuests);
         }
         Ok(Standing::Guest)
     }
 
-    /// Takes a place for a guest.
-    pub fn enter(&self, device: DeviceId) {
-        self.write().guests.insert(device);
+    /// Takes a place for a guest, who comes from somewhere. One that has a place keeps it as it is.
+    pub fn enter(&self, device: DeviceId, from: Option<IpAddr>) {
+        self.write().guests.entry(device).or_insert(from);
     }
 
     /// Gives the place back.
     pub fn leave(&self, device: &DeviceId) {
         self.write().guests.remove(device);
+    }
+
+    /// All connections are gone at once, because whatever made them is: all places are free.
+    pub fn restarted(&self) {
+        self.write().guests.clear();
     }
 
     /// Remembers that a stranger was turned away.
@@ -183,13 +202,41 @@ mod tests {
         for number in 0..GUESTS_MAX {
             let guest = device(100 + u8::try_from(number).unwrap());
             assert_eq!(admission.judge(&guest, 0), Ok(Standing::Guest));
-            admission.enter(guest);
+            admission.enter(guest, None);
         }
         assert_eq!(admission.judge(&device(99), 0), Err(Refused::TooManyGuests));
         assert_eq!(admission.judge(&device(100), 0), Ok(Standing::Guest), "who has a place keeps it");
         assert_eq!(admission.judge(&device(1), 0), Ok(Standing::Member));
         admission.leave(&device(100));
         assert_eq!(admission.judge(&device(99), 0), Ok(Standing::Guest));
+        admission.enter(device(99), None);
+        assert_eq!(admission.judge(&device(98), 0), Err(Refused::TooManyGuests));
+        admission.restarted();
+        assert_eq!(admission.judge(&device(98), 0), Ok(Standing::Guest));
+    }
+
+    #[test]
+    fn guests_of_one_address_leave_places_to_those_of_others() {
+        let admission = Admission::default();
+        admission.set_roll(roll(&[1]));
+        let (here, there) = (Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([192, 0, 2, 2])));
+        for number in 0..GUESTS_OF_ONE_PLACE_MAX {
+            let guest = device(100 + u8::try_from(number).unwrap());
+            assert_eq!(admission.judge_from(&guest, here, 0), Ok(Standing::Guest));
+            admission.enter(guest, here);
+        }
+        assert_eq!(admission.judge_from(&device(99), here, 0), Err(Refused::TooManyGuests));
+        assert_eq!(admission.judge_from(&device(99), there, 0), Ok(Standing::Guest));
+        assert_eq!(admission.judge_from(&device(100), here, 0), Ok(Standing::Guest), "who has a place keeps it");
+        assert_eq!(admission.judge_from(&device(1), here, 0), Ok(Standing::Member));
+        // Some came by a relay, which shows no address.
+        for number in 110..115 {
+            admission.enter(device(number), None);
+        }
+        assert_eq!(admission.judge_from(&device(99), None, 0), Ok(Standing::Guest));
+        // One of them has become a member: it is a guest no more.
+        admission.set_roll(roll(&[1, 100]));
+        assert_eq!(admission.judge_from(&device(99), here, 0), Ok(Standing::Guest));
     }
 
     #[test]
@@ -229,7 +276,8 @@ mod tests {
     fn a_guest_that_became_a_member_is_named() {
         let admission = Admission::default();
         admission.set_roll(roll(&[1]));
-        admission.enter(device(5));
+        admission.enter(device(5), None);
         assert_eq!(admission.set_roll(roll(&[1, 5])), [device(5)]);
+        assert_eq!(admission.set_roll(roll(&[1, 5])), [], "once");
     }
 }

@@ -1,28 +1,27 @@
 //! The door: refuses connections before any other behaviour hears of them, and keeps gossip away from those who are no members.
 //!
 //! [`Gate`] stands first in the swarm's behaviour, since others change their state before a later one can deny (rust-libp2p#4773). It also
-//! bounds how many of the connections that are being made come from one place: those have no name yet.
+//! bounds how many of the connections that are being made come from one place: those have no name yet; and how many guests do.
 //! [`MembersOnly`] wraps gossipsub: gossipsub tells everybody who connects its topics and sends to everybody who claims one, so a
 //! connection that was made by a guest gets no handler of it at all. A guest that becomes a member connects anew. It also has gossipsub say
 //! again what is said once, where that may be lost: [`MembersOnly::tell_again`].
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use either::Either;
 use libp2p::core::transport::PortUse;
 use libp2p::core::{ConnectedPoint, Endpoint};
-use libp2p::multiaddr::Protocol;
 use libp2p::swarm::behaviour::{ConnectionClosed, ConnectionEstablished};
 use libp2p::swarm::{
     ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, dummy,
 };
 use libp2p::{Multiaddr, PeerId};
 
-use super::address::is_relayed;
+use super::address::place_of;
 use super::admission::{Admission, Refused, Standing};
 use super::clock::Clock;
 use super::identity::device_of;
@@ -73,8 +72,9 @@ impl Gate {
         Self { admission, clock, turned: VecDeque::new(), pending: BTreeMap::new() }
     }
 
-    fn judge(&mut self, peer: PeerId) -> Result<(), ConnectionDenied> {
-        let standing = device_of(&peer).ok_or(Refused::ForeignKey).and_then(|device| self.admission.judge(&device, self.clock.now_ms()));
+    fn judge(&mut self, peer: PeerId, from: Option<IpAddr>) -> Result<(), ConnectionDenied> {
+        let judge = |device| self.admission.judge_from(&device, from, self.clock.now_ms());
+        let standing = device_of(&peer).ok_or(Refused::ForeignKey).and_then(judge);
         standing.map(drop).map_err(|why| {
             if self.turned.len() < TURNED_MAX {
                 self.turned.push_back(Turned { peer, why });
@@ -103,10 +103,10 @@ impl NetworkBehaviour for Gate {
         id: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.pending.remove(&id);
-        self.judge(peer).map(|()| dummy::ConnectionHandler)
+        self.judge(peer, place_of(remote)).map(|()| dummy::ConnectionHandler)
     }
 
     fn handle_established_outbound_connection(
@@ -117,7 +117,7 @@ impl NetworkBehaviour for Gate {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.judge(peer).map(|()| dummy::ConnectionHandler)
+        self.judge(peer, None).map(|()| dummy::ConnectionHandler)
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -135,22 +135,6 @@ impl NetworkBehaviour for Gate {
         // A refusal is always followed by an event of the swarm, which polls again: nobody needs to be woken.
         self.turned.pop_front().map_or(Poll::Pending, |turned| Poll::Ready(ToSwarm::GenerateEvent(turned)))
     }
-}
-
-/// Where a connection comes from, as far as it is counted; by IPv6 the network of 64 bits, which is one customer's with all its addresses.
-/// One through a circuit relay shows no address and is not counted: the relay knows who it is, and bounds by itself what it carries.
-fn place_of(remote: &Multiaddr) -> Option<IpAddr> {
-    if is_relayed(remote) {
-        return None;
-    }
-    remote.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
-        Protocol::Ip6(ip) => Some(match ip.to_canonical() {
-            IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-            mapped => mapped,
-        }),
-        _ => None,
-    })
 }
 
 /// A behaviour that exists for members only.

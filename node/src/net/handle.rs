@@ -192,6 +192,8 @@ pub(super) enum Command {
     Stop(oneshot::Sender<()>),
     #[cfg(test)]
     Panic,
+    #[cfg(test)]
+    PanicInTask,
 }
 
 /// Commands to the network. Clones share it.
@@ -339,6 +341,12 @@ impl NetHandle {
     #[cfg(test)]
     pub(crate) async fn panic_on_purpose(&self) {
         self.send(Command::Panic).await;
+    }
+
+    /// Has a task beside the network task panic, as that of a connection may.
+    #[cfg(test)]
+    pub(crate) async fn panic_in_task_on_purpose(&self) {
+        self.send(Command::PanicInTask).await;
     }
 
     async fn send(&self, command: Command) {

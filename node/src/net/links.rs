@@ -81,6 +81,8 @@ struct Entry {
     overlapped: bool,
     /// It is being closed, and until this time that is waited for: it counts no more.
     closing: Option<u64>,
+    /// The boot nonce that its device told last, over this one or one beside it.
+    nonce: Option<u64>,
 }
 
 /// All connections, by whatever names them.
@@ -102,7 +104,8 @@ impl<I: Copy + Ord> Links<I> {
         let device = link.device;
         let others: Vec<I> = self.open_to(&device).collect();
         let overlapped = !self.all_to(&device).is_empty();
-        self.entries.insert(id, Entry { link, since: now, ping_failures: 0, rtt_ms: None, overlapped, closing: None });
+        let nonce = self.entries.values().filter(|entry| entry.link.device == device).find_map(|entry| entry.nonce);
+        self.entries.insert(id, Entry { link, since: now, ping_failures: 0, rtt_ms: None, overlapped, closing: None, nonce });
         for other in &others {
             self.choose(*other, id, now);
         }
@@ -160,6 +163,16 @@ impl<I: Copy + Ord> Links<I> {
     /// All connections to a device, those that are being closed included.
     pub fn all_to(&self, device: &DeviceId) -> Vec<I> {
         self.entries.iter().filter(|(_, entry)| entry.link.device == *device).map(|(id, _)| *id).collect()
+    }
+
+    /// A device told its boot nonce. Answers whether it was started anew behind our back: it told another one before, and its connection was
+    /// made while an older one stood. What it tells is forgotten with its last connection.
+    pub fn booted(&mut self, device: &DeviceId, nonce: u64) -> bool {
+        let mut before = None;
+        for entry in self.entries.values_mut().filter(|entry| entry.link.device == *device) {
+            before = entry.nonce.replace(nonce).or(before);
+        }
+        before.is_some_and(|before| before != nonce) && self.overlapped(device)
     }
 
     /// Whether a device's connection was made while another one stood: gossipsub tells its topics at the first one only.

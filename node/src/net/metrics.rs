@@ -10,6 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::admission::Standing;
+
 /// Connected devices, by what they are to this one.
 const CONNECTIONS: &str = "connections";
 /// Peers that were refused, by reason.
@@ -38,7 +40,7 @@ type Labels = [(&'static str, &'static str); 1];
 /// What the network counts. Clones share it.
 #[derive(Clone, Debug)]
 pub struct NetMetrics {
-    pub(crate) connections: Family<Labels, Gauge>,
+    connections: Family<Labels, Gauge>,
     refused: Family<Labels, Counter>,
     pub(crate) closed: Family<Labels, Counter>,
     pub(crate) dials: Family<Labels, Counter>,
@@ -100,6 +102,19 @@ impl NetMetrics {
         metrics
     }
 
+    /// So many devices are connected, each of which is something to us.
+    pub(crate) fn connected(&self, standings: &[Standing]) {
+        for standing in [Standing::Member, Standing::Host, Standing::Carrier, Standing::Guest] {
+            let count = standings.iter().filter(|other| **other == standing).count();
+            self.connections_of(standing).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The gauge of those that are this to us.
+    pub(crate) fn connections_of(&self, standing: Standing) -> Gauge {
+        self.connections.get_or_create_owned(&[("standing", name(standing))])
+    }
+
     /// A connection was closed by us.
     pub(crate) fn closed(&self, reason: &'static str) {
         self.closed.get_or_create(&[("reason", reason)]).inc();
@@ -136,5 +151,14 @@ impl NetMetrics {
     pub(crate) fn refusals(&self) -> BTreeMap<String, u64> {
         let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         reasons.iter().map(|(reason, seen)| ((*reason).to_owned(), seen.count)).collect()
+    }
+}
+
+const fn name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Member => "member",
+        Standing::Host => "host",
+        Standing::Carrier => "carrier",
+        Standing::Guest => "guest",
     }
 }

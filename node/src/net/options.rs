@@ -14,7 +14,7 @@ pub struct NetOptions {
     pub listen: Vec<Multiaddr>,
     /// Addresses that are told to others besides: a forwarded port, say.
     pub announce: Vec<Multiaddr>,
-    /// Addresses to dial and keep, each ending in `/p2p/PEER`.
+    /// Addresses to dial and keep, each ending in `/p2p/PEER`; where peers are started with it, the name may be left out.
     pub peers: Vec<Multiaddr>,
     /// Circuit relays to be reachable through, each ending in `/p2p/PEER`.
     pub carriers: Vec<Multiaddr>,

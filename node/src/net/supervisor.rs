@@ -1,29 +1,30 @@
 //! Starts the network task, and starts it anew after a fault: most advisories about network libraries are panics that somebody's bytes set
 //! off, and a device must not go silent for one.
 
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use libp2p::{Swarm, SwarmBuilder, noise, tcp};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use super::NetError;
-use super::admission::{Admission, Roll};
-use super::behaviour::Behaviour;
-use super::book::PeerBook;
-use super::clock::Clock;
-use super::closing::ClosingYamux;
 use super::control::SharedControl;
 use super::handle::{COMMANDS_MAX, Command, NetHandle};
+use super::lasting::Lasting;
 use super::mailbox::{NetEvents, mailbox};
 use super::metrics::NetMetrics;
 use super::options::NetOptions;
-use super::task::{Lasting, NetTask, PAUSE_AFTER_FAULT};
+use super::swarm::{Built, build};
+use super::task::NetTask;
+use crate::sync::backoff::Backoff;
 
-/// How long a connection without any stream stays: longer than anything here pauses.
-const IDLE_TIME: Duration = Duration::from_secs(120);
+/// How long after a fault the network is started anew, in milliseconds; later and later while it cannot be.
+const PAUSE_AFTER_FAULT_MS: u64 = 1_000;
+
+/// Whether to go on: not when it was told to stop, by whom it is to be told that it has; nor when nobody holds a handle.
+pub(super) type GoOn = ControlFlow<Option<oneshot::Sender<()>>>;
 
 /// Starts the network. Needs a tokio runtime.
 ///
@@ -32,96 +33,80 @@ const IDLE_TIME: Duration = Duration::from_secs(120);
 pub fn start(options: NetOptions, metrics: NetMetrics) -> Result<(NetHandle, NetEvents), NetError> {
     let (commands, queue) = mpsc::channel(COMMANDS_MAX);
     let (outbox, events) = mailbox();
-    let clock = Arc::new(Clock::start());
-    let mut book = PeerBook::new(options.seed, options.explicit_only);
-    if let Some(path) = &options.book {
-        book.restore(&super::saving::read(path), 0);
-    }
-    learn_explicit(&mut book, &options);
-    let carriers = options.carriers.clone();
-    let lasting = Lasting {
-        admission: Admission::default(),
-        clock,
-        book,
-        topic_names: std::collections::BTreeSet::new(),
-        carriers,
-        metrics: metrics.clone(),
-        roll: Roll::default(),
-        outbox,
-        options,
-    };
+    let lasting = Lasting::new(options, metrics.clone(), outbox);
     // The first swarm is built here, so that what is wrong with the options is said at once.
-    let swarm = build(&lasting)?;
+    let first = build(&lasting)?;
     let control = SharedControl::default();
-    let peer_id = *swarm.local_peer_id();
+    let peer_id = *first.swarm.local_peer_id();
     let handle = NetHandle { commands, control: control.clone(), metrics, peer_id };
-    tokio::spawn(supervise(lasting, swarm, control, queue));
+    tokio::spawn(supervise(lasting, Some(first), control, queue));
     Ok((handle, events))
 }
 
-fn learn_explicit(book: &mut PeerBook, options: &NetOptions) {
-    for address in &options.peers {
-        let split = super::address::split_peer(address).and_then(|(rest, peer)| Some((rest, super::device_of(&peer)?)));
-        match split {
-            Some((address, device)) => drop(book.learn(device, &address, super::address::Source::Explicit, true, 0)),
-            None => tracing::warn!(%address, "no peer: an address in `network.peers` ends in /p2p/ and an Ed25519 peer id"),
-        }
-    }
-}
-
-async fn supervise(mut lasting: Lasting, swarm: Swarm<Behaviour>, control: SharedControl, mut commands: mpsc::Receiver<Command>) {
-    let mut next = Some(swarm);
+/// Keeps a swarm running until it is told to stop; the first one may have been built.
+pub(super) async fn supervise(
+    mut lasting: Lasting,
+    mut first: Option<Built>,
+    control: SharedControl,
+    mut commands: mpsc::Receiver<Command>,
+) {
+    let mut backoff = Backoff::new(lasting.options.seed);
     loop {
-        let Some(swarm) = next.take() else {
-            match build(&lasting) {
-                Ok(swarm) => next = Some(swarm),
-                Err(error) => {
-                    tracing::error!(%error, "the network cannot be started anew; it is tried again");
-                    tokio::time::sleep(PAUSE_AFTER_FAULT).await;
-                }
+        let mut go_on = match first.take().map_or_else(|| build(&lasting), Ok) {
+            Ok(built) => {
+                backoff.reset();
+                live(&mut lasting, built, &control, &mut commands).await
             }
-            continue;
-        };
-        let mut task = match NetTask::start(&mut lasting, swarm, &control) {
-            Ok(task) => task,
             Err(error) => {
-                tracing::error!(%error, "the network cannot listen; it is tried again");
-                tokio::time::sleep(10 * PAUSE_AFTER_FAULT).await;
-                continue;
+                tracing::error!(%error, "the network cannot be started anew; it is tried again");
+                backoff.raise();
+                ControlFlow::Continue(())
             }
         };
-        let ended = AssertUnwindSafe(task.run(&mut commands)).catch_unwind().await;
-        drop(task);
-        control.set(None);
-        match ended {
-            Ok(answer) => {
-                // Whoever asked may have gone.
-                answer.map(|answer| answer.send(()).ok());
-                return;
-            }
-            Err(_) => {
-                tracing::error!("a fault in the network; it is started anew, please report it");
-                lasting.metrics.restarts.inc();
-                lasting.outbox.restarted();
-                tokio::time::sleep(PAUSE_AFTER_FAULT).await;
-            }
+        if go_on.is_continue() {
+            let pause = Duration::from_millis(backoff.delay_ms(PAUSE_AFTER_FAULT_MS));
+            go_on = wait(&mut lasting, &mut commands, pause).await;
+        }
+        if let ControlFlow::Break(answer) = go_on {
+            // Whoever asked may have gone.
+            answer.map(|answer| answer.send(()).ok());
+            return;
         }
     }
 }
 
-fn build(lasting: &Lasting) -> Result<Swarm<Behaviour>, NetError> {
-    let failed = |error: &dyn std::fmt::Display| NetError::Start(error.to_string());
-    let keypair = super::identity::keypair(&lasting.options.key);
-    let builder = SwarmBuilder::with_existing_identity(keypair)
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, ClosingYamux::default)
-        .map_err(|error| failed(&error))?
-        .with_quic()
-        .with_dns()
-        .map_err(|error| failed(&error))?
-        .with_relay_client(noise::Config::new, ClosingYamux::default)
-        .map_err(|error| failed(&error))?
-        .with_behaviour(|key, relay| Behaviour::new(key, relay, &lasting.options, (&lasting.admission, &lasting.clock)))
-        .map_err(|error| failed(&error))?;
-    Ok(builder.with_swarm_config(|config| config.with_idle_connection_timeout(IDLE_TIME)).build())
+/// Runs a swarm until it is told to stop, or a fault ends it.
+async fn live(lasting: &mut Lasting, built: Built, control: &SharedControl, commands: &mut mpsc::Receiver<Command>) -> GoOn {
+    let mut task = NetTask::start(lasting, built, control);
+    let ended = AssertUnwindSafe(task.run(commands)).catch_unwind().await;
+    drop(task);
+    control.set(None);
+    match ended {
+        Ok(ControlFlow::Break(answer)) => ControlFlow::Break(answer),
+        Ok(ControlFlow::Continue(())) | Err(_) => {
+            tracing::error!("a fault in the network; it is started anew, please report it");
+            lasting.metrics.restarts.inc();
+            lasting.metrics.connected(&[]);
+            lasting.outbox.restarted();
+            ControlFlow::Continue(())
+        }
+    }
+}
+
+/// Waits without a swarm; what can be done meanwhile is done, and it can be stopped.
+async fn wait(lasting: &mut Lasting, commands: &mut mpsc::Receiver<Command>, pause: Duration) -> GoOn {
+    let until = Instant::now() + pause;
+    loop {
+        tokio::select! {
+            () = sleep_until(until) => return ControlFlow::Continue(()),
+            command = commands.recv() => match command {
+                Some(Command::Stop(answer)) => {
+                    lasting.save();
+                    return ControlFlow::Break(Some(answer));
+                }
+                Some(command) => lasting.on_command(command),
+                None => return ControlFlow::Break(None),
+            }
+        }
+    }
 }

@@ -5,9 +5,10 @@
 
 mod commands;
 mod events;
+mod repairs;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -18,20 +19,21 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, Swarm};
 use libp2p::{Multiaddr, PeerId, Stream, StreamProtocol};
 use nodespace_protocol::ids::DeviceId;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use self::repairs::Repairs;
 use super::address::split_peer;
-use super::admission::{Admission, Roll};
 use super::behaviour::Behaviour;
-use super::book::{Dial, PeerBook};
-use super::clock::Clock;
+use super::book::Dial;
 use super::control::SharedControl;
 use super::handle::{ADDRESSES_PROTOCOL, ATTACHMENTS_PROTOCOL, Command, NODE_PROTOCOL, SYNC_PROTOCOL};
 use super::identity::{device_of, peer_id};
+use super::lasting::Lasting;
 use super::links::{Closing, Links};
-use super::mailbox::Outbox;
-use super::metrics::NetMetrics;
-use super::options::NetOptions;
+use super::supervisor::GoOn;
+use super::swarm::Built;
+use super::tasks::Tasks;
+use crate::engine::wall_ms;
 
 /// How long after a circuit relay was lost, or said no, it is asked again, in milliseconds; doubled with each further no. The first no is to
 /// be expected: a relay looks up whether a peer is a member when it connects, and may not know yet when it is asked.
@@ -42,44 +44,28 @@ const CARRIER_DOUBLINGS_MAX: u32 = 6;
 const PROMOTION_MS: u64 = 5_000;
 /// How long somebody who is a member no more stays connected, in milliseconds: it is told so meanwhile.
 const FAREWELL_MS: u64 = 2_000;
-/// How often gossip with one peer is repaired, in milliseconds, at most.
-const REPAIR_MS: u64 = 30_000;
 /// Dials leave by the port that is listened on, which hole punching needs; so the first waits for that, at most so long, in milliseconds.
 const LISTEN_MS_MAX: u64 = 1_000;
 /// How often the address book is saved, in milliseconds.
 const SAVE_MS: u64 = 60_000;
+/// How often it is looked at least whether the machine has slept.
+const LOOK_TIME: Duration = Duration::from_secs(10);
 
 /// Streams that peers open.
 type Incoming = SelectAll<futures::stream::BoxStream<'static, (PeerId, StreamProtocol, Stream)>>;
-
-/// What outlives a swarm: it is built anew after a fault.
-#[derive(Debug)]
-pub(super) struct Lasting {
-    pub(super) options: NetOptions,
-    pub(super) admission: Admission,
-    /// Who belongs, as it was told; who is dialled by hand comes on top of it.
-    pub(super) roll: Roll,
-    pub(super) clock: Arc<Clock>,
-    pub(super) book: PeerBook,
-    pub(super) topic_names: BTreeSet<String>,
-    pub(super) carriers: Vec<Multiaddr>,
-    pub(super) metrics: NetMetrics,
-    pub(super) outbox: Outbox,
-}
 
 /// The swarm and what belongs to its connections.
 pub(super) struct NetTask<'a> {
     lasting: &'a mut Lasting,
     swarm: Swarm<Behaviour>,
+    tasks: Tasks,
     incoming: Incoming,
     links: Links<ConnectionId>,
-    /// The boot nonce each connected peer told last.
-    nonces: BTreeMap<DeviceId, u64>,
     /// Guests that have shown that they belong.
     vouched: BTreeSet<DeviceId>,
     /// Whom to disconnect when, and why.
     farewells: BTreeMap<DeviceId, (u64, &'static str)>,
-    repaired: BTreeMap<DeviceId, u64>,
+    repairs: Repairs,
     /// Listeners through circuit relays.
     circuits: HashMap<ListenerId, Multiaddr>,
     carriers_due: BTreeMap<Multiaddr, u64>,
@@ -92,11 +78,8 @@ pub(super) struct NetTask<'a> {
 }
 
 impl<'a> NetTask<'a> {
-    /// Listens, and takes up what lasted.
-    ///
-    /// # Errors
-    /// When no address can be listened on.
-    pub(super) fn start(lasting: &'a mut Lasting, mut swarm: Swarm<Behaviour>, control: &SharedControl) -> Result<Self, super::NetError> {
+    /// Takes up what lasted.
+    pub(super) fn start(lasting: &'a mut Lasting, Built { swarm, tasks }: Built, control: &SharedControl) -> Self {
         let mut streams = swarm.behaviour().stream.new_control();
         let mut incoming = SelectAll::new();
         for protocol in [SYNC_PROTOCOL, ADDRESSES_PROTOCOL, NODE_PROTOCOL, ATTACHMENTS_PROTOCOL] {
@@ -105,22 +88,19 @@ impl<'a> NetTask<'a> {
             incoming.push(accepted.map(move |(peer, stream)| (peer, protocol.clone(), stream)).boxed());
         }
         control.set(Some(streams));
-        listen(&mut swarm, &lasting.options)?;
-        for address in &lasting.options.announce {
-            swarm.add_external_address(address.clone());
-        }
         let own = device_of(swarm.local_peer_id()).expect("our own key is a device's");
         let now = lasting.clock.now_ms();
         lasting.book.restarted(now);
+        lasting.admission.restarted();
         let mut task = Self {
             lasting,
             swarm,
+            tasks,
             incoming,
             links: Links::new(own),
-            nonces: BTreeMap::new(),
             vouched: BTreeSet::new(),
             farewells: BTreeMap::new(),
-            repaired: BTreeMap::new(),
+            repairs: Repairs::default(),
             circuits: HashMap::new(),
             carriers_due: BTreeMap::new(),
             carriers_lost: BTreeMap::new(),
@@ -130,25 +110,27 @@ impl<'a> NetTask<'a> {
         };
         task.set_topics(task.lasting.topic_names.clone());
         task.set_carriers(task.lasting.carriers.clone());
-        Ok(task)
+        task
     }
 
-    /// Runs until it is told to stop, and answers whoever told it; or until nobody holds a handle.
-    pub(super) async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<oneshot::Sender<()>> {
+    /// Runs until it is told to stop, until nobody holds a handle, or until a task beside it has panicked.
+    pub(super) async fn run(&mut self, commands: &mut mpsc::Receiver<Command>) -> GoOn {
         loop {
+            self.lasting.notice_wake(wall_ms());
             self.act();
-            let wake = self.lasting.clock.until(self.next_timeout());
+            let wake = self.lasting.clock.until(self.next_timeout()).min(LOOK_TIME);
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 command = commands.recv() => match command {
                     Some(Command::Stop(answer)) => {
-                        self.save();
-                        return Some(answer);
+                        self.lasting.save();
+                        return ControlFlow::Break(Some(answer));
                     }
                     Some(command) => self.on_command(command),
-                    None => return None,
+                    None => return ControlFlow::Break(None),
                 },
                 Some((peer, protocol, stream)) = self.incoming.next() => self.on_stream(peer, protocol, stream),
+                () = self.tasks.fault() => return ControlFlow::Continue(()),
                 () = tokio::time::sleep(wake) => self.on_timeout(),
             }
         }
@@ -214,7 +196,8 @@ impl<'a> NetTask<'a> {
             self.reserve(address);
         }
         if self.save_due <= now {
-            self.save();
+            self.save_due = now + SAVE_MS;
+            self.lasting.save();
         }
     }
 
@@ -252,14 +235,6 @@ impl<'a> NetTask<'a> {
         }
     }
 
-    fn save(&mut self) {
-        self.save_due = self.now() + SAVE_MS;
-        let Some(path) = &self.lasting.options.book else { return };
-        if let Err(error) = super::saving::write(path, &self.lasting.book.saved()) {
-            tracing::warn!(path = %path.display(), %error, "the address book could not be saved; peers are found otherwise after a restart");
-        }
-    }
-
     fn tell_reachable(&self) {
         self.lasting.outbox.reachable(self.reachable());
     }
@@ -275,24 +250,3 @@ impl<'a> NetTask<'a> {
         }
     }
 }
-
-fn listen(swarm: &mut Swarm<Behaviour>, options: &NetOptions) -> Result<(), super::NetError> {
-    let mut failure = None;
-    let mut listening = 0;
-    for address in &options.listen {
-        match swarm.listen_on(address.clone()) {
-            Ok(_) => listening += 1,
-            Err(error) => {
-                tracing::warn!(%address, %error, "cannot listen there");
-                failure = Some(super::NetError::Listen { address: address.clone(), source: std::io::Error::other(error) });
-            }
-        }
-    }
-    match failure {
-        Some(failure) if listening == 0 => Err(failure),
-        _ => Ok(()),
-    }
-}
-
-/// A little more than no time, for what must not be asked at once again.
-pub(super) const PAUSE_AFTER_FAULT: Duration = Duration::from_secs(1);

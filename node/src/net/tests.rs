@@ -3,7 +3,9 @@
 mod by_hand;
 mod duplicates;
 mod farewell;
+mod faults;
 mod gossip;
+mod listening;
 mod network;
 mod ports;
 mod told_again;

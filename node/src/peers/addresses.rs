@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::cbor;
 use crate::model::{ErrorCode, ServiceError};
-use crate::net::address::{Source, is_over_tcp, split_peer};
+use crate::net::address::{Source, foreign_key, is_over_tcp, split_peer};
 use crate::net::frames::{read_frame, write_frame};
 use crate::net::{Multiaddr, NetHandle, Stream, device_of};
 
@@ -70,8 +70,7 @@ pub(super) fn read(text: &str) -> Result<Written, ServiceError> {
 pub(super) fn parse(text: &str) -> Result<(DeviceId, Multiaddr), ServiceError> {
     let address = multiaddress(text)?;
     let (address, peer) = split_peer(&address).ok_or_else(|| invalid(format!("`{text}` does not say who is there: {ADD_PEER}")))?;
-    let device =
-        device_of(&peer).ok_or_else(|| invalid(format!("`{text}` names a peer whose key is not an Ed25519 key: no NodeSpace device")))?;
+    let device = device_of(&peer).ok_or_else(|| invalid(foreign_key(text)))?;
     Ok((device, address))
 }
 

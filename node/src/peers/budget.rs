@@ -2,7 +2,8 @@
 //!
 //! Frames that bring operations, or acknowledge ours, pay for themselves. All others (comparisons, digests, operations we have) are needed
 //! now and then and cost us work, so each peer has a budget of them that refills over time. A peer that overdraws it is not in earnest.
-//! Streams that are answered once, with addresses, a node's version or attachments, are budgeted alike.
+//! Streams are budgeted alike: those that begin a session, and those that are answered once, with addresses, a node's version or
+//! attachments.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,15 +20,18 @@ pub(super) struct Allowance {
     per_s: u64,
 }
 
-/// Frames of sessions that bring nothing.
+/// Frames of sessions that bring nothing. What brings something is said in `session/step`.
 const FRAMES: Allowance = Allowance { at_once: 2_000, per_s: 50 };
+/// Sessions that a peer begins: one a workspace when it connects, and again when one failed.
+pub(super) const SESSIONS: Allowance = Allowance { at_once: 256, per_s: 4 };
 /// Exchanges of addresses that a peer begins: one when it connects, and one a second at most while it has news.
 pub(super) const ADDRESSES: Allowance = Allowance { at_once: 32, per_s: 1 };
 /// Questions about nodes: recovery asks one for each node that is not settled, and again later.
 pub(super) const QUESTIONS: Allowance = Allowance { at_once: 2_000, per_s: 50 };
 /// Questions for attachments, of up to 256 each, and announcements of some: one who lacks thousands asks as fast as it is answered.
 pub(super) const ATTACHMENTS: Allowance = Allowance { at_once: 64, per_s: 4 };
-/// Peers whose budget is remembered. Beyond it those are forgotten that have all they may have, and when none has, who is new gets none.
+/// Peers whose budget is remembered; beyond it the one is forgotten that has most left. Nobody is refused for what others spent: strangers
+/// have as many keys as they like, and would keep members out. A forgotten one begins with a full budget, and nearly had that.
 const PEERS_MAX: usize = 1_024;
 
 /// A peer's budget.
@@ -83,9 +87,9 @@ impl Budgets {
 
     fn spend_at(&mut self, peer: DeviceId, now_ms: u64) -> Result<(), Overdrawn> {
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
-            self.peers.retain(|_, budget| !budget.is_full(now_ms));
-            if self.peers.len() >= PEERS_MAX {
-                return Err(Overdrawn);
+            let fullest = self.peers.iter().max_by_key(|(_, budget)| budget.left_at(now_ms)).map(|(other, _)| *other);
+            if let Some(fullest) = fullest {
+                self.peers.remove(&fullest);
             }
         }
         self.peers.entry(peer).or_insert_with(|| Budget::new(self.allowance, now_ms)).spend(now_ms)
@@ -111,11 +115,6 @@ impl Budget {
         self.since_ms = self.since_ms.max(now_ms);
         self.left = self.left.checked_sub(1_000).ok_or(Overdrawn)?;
         Ok(())
-    }
-
-    /// Whether it is as good as a new one.
-    fn is_full(&self, now_ms: u64) -> bool {
-        self.left_at(now_ms) >= self.allowance.at_once * 1_000
     }
 
     fn left_at(&self, now_ms: u64) -> u64 {
@@ -166,19 +165,35 @@ mod tests {
     }
 
     #[test]
-    fn budgets_that_are_remembered_are_bounded_and_nobody_gets_a_second_one() {
+    fn budgets_that_are_remembered_are_bounded_and_who_spent_all_gets_no_second_one() {
         let mut budgets = Budgets::new(ADDRESSES);
-        for number in 0..PEERS_MAX {
+        overdraw(&mut budgets, peer(0));
+        // Far more than are remembered.
+        for number in 1..3 * PEERS_MAX {
             assert_eq!(budgets.spend_at(peer(number), 0), Ok(()));
         }
-        assert_eq!(budgets.spend_at(peer(PEERS_MAX), 0), Err(Overdrawn), "all others have spent something");
-        for _ in 1..ADDRESSES.at_once {
-            assert_eq!(budgets.spend_at(peer(0), 0), Ok(()));
+        assert_eq!(budgets.peers.len(), PEERS_MAX);
+        assert_eq!(budgets.spend_at(peer(0), 0), Err(Overdrawn));
+    }
+
+    /// Spends all that a peer may.
+    fn overdraw(budgets: &mut Budgets, peer: DeviceId) {
+        while budgets.spend_at(peer, 0).is_ok() {}
+    }
+
+    /// What was done: strangers came with one key after another and spent all that each may. What was seen: whoever was not remembered by then
+    /// was refused, members too. What holds now: nobody is refused for what others spent.
+    #[test]
+    fn strangers_with_many_keys_keep_nobody_out() {
+        let mut budgets = Budgets::new(SESSIONS);
+        for number in 1..=PEERS_MAX {
+            overdraw(&mut budgets, peer(number));
         }
-        // The others have all they may have again; the one that has spent it all is remembered.
-        assert_eq!(budgets.spend_at(peer(PEERS_MAX), 1_000), Ok(()));
-        assert_eq!(budgets.peers.len(), 2);
-        assert_eq!(budgets.spend_at(peer(0), 1_000), Ok(()));
-        assert_eq!(budgets.spend_at(peer(0), 1_000), Err(Overdrawn));
+        let member = peer(0);
+        for number in 1..=PEERS_MAX {
+            assert_eq!(budgets.spend_at(member, 0), Ok(()));
+            overdraw(&mut budgets, peer(PEERS_MAX + number));
+        }
+        assert_eq!(budgets.peers.len(), PEERS_MAX);
     }
 }

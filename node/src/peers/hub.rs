@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nodespace_protocol::ids::{DeviceId, WorkspaceId};
-use nodespace_protocol::session::recognises;
+use nodespace_protocol::session::{ByeCode, Message, recognises};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::addresses::Exchange;
-use super::budget::{ADDRESSES, ATTACHMENTS, Budgets, QUESTIONS};
+use super::budget::{ADDRESSES, ATTACHMENTS, Budgets, QUESTIONS, SESSIONS};
 use super::carriers::Carriers;
 use super::host::Host;
 use super::told::{Tellings, Told};
@@ -59,6 +59,9 @@ pub(super) enum HubCommand {
         answer: oneshot::Sender<()>,
     },
     Stop(oneshot::Sender<()>),
+    /// Has the sync of a workspace fail, to see what comes of it.
+    #[cfg(test)]
+    FailSync(WorkspaceId, Option<crate::model::ServiceError>),
 }
 
 #[derive(Debug)]
@@ -84,6 +87,8 @@ pub(super) struct Hub {
     boot_nonce: u64,
     workspaces: BTreeMap<WorkspaceId, Known>,
     connected: BTreeMap<DeviceId, Standing>,
+    /// Sessions that peers may begin.
+    sessions: Budgets,
     /// Exchanges of addresses that peers may begin.
     exchanges: Budgets,
     /// Questions about nodes that peers may ask.
@@ -109,6 +114,7 @@ impl Hub {
             boot_nonce: random(),
             workspaces: BTreeMap::new(),
             connected: BTreeMap::new(),
+            sessions: Budgets::new(SESSIONS),
             exchanges: Budgets::new(ADDRESSES),
             questions: Budgets::new(QUESTIONS),
             wishes: Budgets::new(ATTACHMENTS),
@@ -255,23 +261,21 @@ impl Hub {
         }
     }
 
-    /// A peer opened a stream. One that is no session is answered as the peer's budget allows: what is too much is dropped, as it will see.
+    /// A peer opened a stream. It is answered as the peer's budget allows: what is too much is dropped, as it will see.
     fn on_stream(&mut self, device: DeviceId, protocol: &StreamProtocol, stream: Stream) {
-        if *protocol == SYNC_PROTOCOL {
-            return self.on_sync_stream(device, stream);
-        }
-        let (is_question, is_wish) = (*protocol == NODE_PROTOCOL, *protocol == ATTACHMENTS_PROTOCOL);
-        let budget = match (is_question, is_wish) {
-            (true, _) => &mut self.questions,
-            (_, true) => &mut self.wishes,
+        let budget = match protocol {
+            protocol if *protocol == SYNC_PROTOCOL => &mut self.sessions,
+            protocol if *protocol == NODE_PROTOCOL => &mut self.questions,
+            protocol if *protocol == ATTACHMENTS_PROTOCOL => &mut self.wishes,
             _ => &mut self.exchanges,
         };
         if budget.spend(device).is_err() {
             return self.net.metrics().refused("overdrawn", &device.short());
         }
-        match (is_question, is_wish) {
-            (true, _) => drop(tokio::spawn(inspect::answer(self.device.clone(), device, stream))),
-            (_, true) => self.give_attachments(device, stream),
+        match protocol {
+            protocol if *protocol == SYNC_PROTOCOL => self.on_sync_stream(device, stream),
+            protocol if *protocol == NODE_PROTOCOL => drop(tokio::spawn(inspect::answer(self.device.clone(), device, stream))),
+            protocol if *protocol == ATTACHMENTS_PROTOCOL => self.give_attachments(device, stream),
             _ => self.exchange_addresses(device, Some(stream)),
         }
     }
@@ -305,15 +309,23 @@ impl Hub {
                 Ok(Err(error)) => return refuse(&net, device, "malformed_hello", &error.to_string()).await,
                 Err(_) => return refuse(&net, device, "greeting_too_slow", "it did not say hello").await,
             };
+            let mut all_read = true;
             for (workspace, inbox, ticket_secret) in known {
-                let secret = workspace.read(|replica| replica.membership().secret()).await.ok().flatten().or(ticket_secret);
-                match secret.map(|secret| recognises(&hello, &secret, &device, &own)) {
+                let Ok(secret) = workspace.read(|replica| replica.membership().secret()).await else {
+                    all_read = false;
+                    continue;
+                };
+                match secret.or(ticket_secret).map(|secret| recognises(&hello, &secret, &device, &own)) {
                     Some(Ok(true)) => return inbox.send(Input::Incoming { device, stream, hello }).await,
                     Some(Ok(false)) | None => {}
                     Some(Err(error)) => return refuse(&net, device, "malformed_hello", &error.to_string()).await,
                 }
             }
-            goodbye(&mut stream).await;
+            if !all_read {
+                // It may belong to what cannot be read, and must not hear that it is a stranger.
+                return goodbye(&mut stream, ByeCode::Closing, "a workspace cannot be read").await;
+            }
+            goodbye(&mut stream, ByeCode::Stranger, "unknown workspace").await;
             if belongs {
                 return net.metrics().refused("unknown_workspace", &device.short());
             }
@@ -383,6 +395,12 @@ impl Hub {
                 answer.send(()).ok();
             }
             HubCommand::Stop(_) => {}
+            #[cfg(test)]
+            HubCommand::FailSync(workspace, error) => {
+                if let Some(known) = self.workspaces.get(&workspace) {
+                    known.inbox.send(Input::Fail(error)).await;
+                }
+            }
         }
     }
 
@@ -436,10 +454,9 @@ async fn refuse(net: &NetHandle, device: DeviceId, reason: &'static str, words: 
     net.disconnect(device, reason, true).await;
 }
 
-/// Tells a stranger that it is one, and nothing else.
-async fn goodbye(stream: &mut Stream) {
-    use nodespace_protocol::session::{ByeCode, Message};
-    let bye = Message::Bye { code: ByeCode::Stranger, reason: "unknown workspace".to_owned() };
+/// Tells somebody why it is not spoken with, and nothing else.
+async fn goodbye(stream: &mut Stream, code: ByeCode, reason: &str) {
+    let bye = Message::Bye { code, reason: reason.to_owned() };
     // It may have gone.
     crate::net::frames::write_frame(stream, &bye.encode()).await.ok();
 }

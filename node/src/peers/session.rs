@@ -13,6 +13,7 @@
 //! that does not read fills the queue of frames, then no step asks for more; a writer that is slow leaves frames unread.
 
 mod pipes;
+mod reach;
 mod step;
 
 use std::sync::{Arc, Mutex};
@@ -33,6 +34,7 @@ use crate::engine::{Clock, Position, Workspace};
 use crate::net::Stream;
 use crate::net::frames::FrameError;
 use pipes::{Arrival, Pipes};
+use reach::Reach;
 use step::{Outcome, Step};
 
 /// Orders that wait for a session.
@@ -68,6 +70,8 @@ pub(super) struct Note {
     pub(super) status: SyncStatus,
     /// Whether this follows something that the peer said.
     pub(super) heard: bool,
+    /// Whether it came further: an attempt that waits for it has not stalled. A peer that only talks brings it no further.
+    pub(super) moved: bool,
     /// Whether the peer has shown, in this session, the state that is here; not only that it holds the same operations.
     pub(super) agreed: bool,
 }
@@ -148,6 +152,7 @@ pub(super) fn start(parts: Parts, stream: Stream, listener: impl Listener) -> Se
             timeout: None,
             more: false,
             told: None,
+            reach: Reach::default(),
         };
         let mut end = task.run(queue, news, &listener).await;
         if end == End::Lost
@@ -187,6 +192,8 @@ struct SessionTask {
     more: bool,
     /// The status that was told last.
     told: Option<SyncStatus>,
+    /// How far it has come.
+    reach: Reach,
 }
 
 impl SessionTask {
@@ -285,9 +292,10 @@ impl SessionTask {
         self.set_hold(holds_back, told);
         self.timeout = timeout.map(|at| Instant::now() + until(self.clock.now(), at));
         let changed = self.told != Some(status);
-        if !events.is_empty() || changed || (heard && status.state == SyncState::Synced) {
+        let moved = self.reach.grows(&status) || useful;
+        if !events.is_empty() || changed || moved || (heard && status.state == SyncState::Synced) {
             self.told = Some(status);
-            listener.note(Note { events, status, heard, agreed }).await;
+            listener.note(Note { events, status, heard, moved, agreed }).await;
         }
         if let Some(error) = error {
             return Some(end_of(error));
@@ -363,9 +371,4 @@ impl End {
             Self::Store => "store",
         }
     }
-}
-
-/// Whether a message can be of use only by what comes of it.
-const fn is_chatter(message: &Message) -> bool {
-    !matches!(message, Message::Segments(_) | Message::Ack { .. })
 }

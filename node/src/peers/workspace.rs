@@ -3,7 +3,8 @@
 //! One task. It hears of connections, sessions, gossip and requests; asks the machines what to do; does it; and publishes how it stands.
 //! "Synced" is said only of a peer that confirmed the digest of what is held here at that moment (invariant I8): what is held is read anew
 //! before a confirmation is noted. Of one that was seen to show another state with the same operations it is not said before it has shown
-//! the state that is here (`WorkspaceSync::suspects`).
+//! the state that is here (`WorkspaceSync::suspects`). When the work of this task ends before its time nobody is called synced any more
+//! ([`supervisor`]).
 
 mod attempts;
 mod facts;
@@ -12,6 +13,7 @@ mod late;
 mod recovering;
 mod relaying;
 mod sessions;
+mod supervisor;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use nodespace_protocol::ids::{DeviceId, NodeId, WorkspaceId};
 use nodespace_protocol::replica::PendingBuffer;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::account::Account;
 use super::budget::SharedBudget;
@@ -31,8 +33,8 @@ use super::session::{End, Listener, Note, SessionHandle};
 use super::told::Tellings;
 use super::traffic::Traffic;
 use super::{GossipUse, PeersOptions};
-use crate::engine::{Clock, Device, Joining, Position, Workspace};
-use crate::model::ServiceError;
+use crate::engine::{Clock, Device, Joining, Workspace};
+use crate::model::{ErrorCode, ServiceError};
 use crate::net::{GossipMessage, NetHandle, OpenError, Stream};
 use crate::sync::status::StatusInput;
 use crate::sync::{AttemptId, DeviceStatus, OrchestratorInput, StatusBoard, SyncMonitor, SyncOrchestrator, SyncRecovery, Target};
@@ -82,6 +84,9 @@ pub(super) enum Input {
     Node { node: NodeId, outcome: Result<(), crate::sync::SyncFailure> },
     /// Say goodbye and end.
     Stop(oneshot::Sender<()>),
+    /// Fail, to see what comes of it: as when the store cannot be read, or by a panic.
+    #[cfg(test)]
+    Fail(Option<ServiceError>),
 }
 
 /// Sends inputs. Clones share it.
@@ -201,76 +206,76 @@ pub(super) struct WorkspaceSync {
 pub(super) fn start(setup: Setup) -> Inbox {
     let (inputs, queue) = mpsc::channel(INPUTS_MAX);
     let inbox = Inbox { inputs };
-    let news = setup.workspace.feed().watch();
-    let sync = WorkspaceSync {
-        start: Instant::now(),
-        inbox: inbox.clone(),
-        facts: Facts::default(),
-        channel: None,
-        gossiped: 0,
-        pending: Arc::default(),
-        gossip_slots: Arc::new(Semaphore::new(GOSSIP_AT_ONCE_MAX)),
-        budgets: BTreeMap::new(),
-        orchestrator: SyncOrchestrator::new(setup.seed, 0).every_ms(setup.options.interval_ms),
-        recovery: SyncRecovery::new(setup.seed.rotate_left(32), 0).paced(setup.options.pace),
-        board: StatusBoard::new([0; 32], 0),
-        sessions: BTreeMap::new(),
-        suspects: BTreeSet::new(),
-        opening: BTreeSet::new(),
-        expected: BTreeMap::new(),
-        penalties: BTreeMap::new(),
-        attempts: BTreeMap::new(),
-        waiters: Vec::new(),
-        join: None,
-        relaying: Relaying::new(setup.seed),
-        late: Late::default(),
-        serial: 0,
-        published: 0,
-        unpublished: true,
-        setup,
-    };
-    tokio::spawn(sync.run(queue, news));
+    tokio::spawn(supervisor::supervise(setup, inbox.clone(), queue));
     inbox
 }
 
 impl WorkspaceSync {
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut news: watch::Receiver<Position>) {
-        let mut late_news = self.setup.workspace.watch_late();
-        if self.refresh().await.is_err() || self.resume_late().await.is_err() {
-            return;
+    fn new(setup: Setup, inbox: Inbox) -> Self {
+        Self {
+            start: Instant::now(),
+            inbox,
+            facts: Facts::default(),
+            channel: None,
+            gossiped: 0,
+            pending: Arc::default(),
+            gossip_slots: Arc::new(Semaphore::new(GOSSIP_AT_ONCE_MAX)),
+            budgets: BTreeMap::new(),
+            orchestrator: SyncOrchestrator::new(setup.seed, 0).every_ms(setup.options.interval_ms),
+            recovery: SyncRecovery::new(setup.seed.rotate_left(32), 0).paced(setup.options.pace),
+            board: StatusBoard::new([0; 32], 0),
+            sessions: BTreeMap::new(),
+            suspects: BTreeSet::new(),
+            opening: BTreeSet::new(),
+            expected: BTreeMap::new(),
+            penalties: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            waiters: Vec::new(),
+            join: None,
+            relaying: Relaying::new(setup.seed),
+            late: Late::default(),
+            serial: 0,
+            published: 0,
+            unpublished: true,
+            setup,
         }
+    }
+
+    /// Syncs until it is told to stop, and answers whom to tell when it has; nobody when nobody can tell it anything any more.
+    ///
+    /// # Errors
+    /// When what is held here cannot be read.
+    async fn run(&mut self, inputs: &mut mpsc::Receiver<Input>) -> Result<Option<oneshot::Sender<()>>, ServiceError> {
+        let workspace = self.setup.workspace.clone();
+        let (mut news, mut late_news) = (workspace.feed().watch(), workspace.watch_late());
+        self.refresh().await?;
+        self.resume_late().await?;
         self.gossiped = self.facts.ops;
+        self.resume_join().await?;
         loop {
-            if self.relaying.stale && self.look_up_relays().await.is_err() {
-                return;
+            if self.relaying.stale {
+                self.look_up_relays().await?;
             }
             self.act();
             self.act_on_late();
             self.publish();
             let wake = self.until_next();
-            let outcome = tokio::select! {
+            tokio::select! {
                 input = inputs.recv() => match input {
-                    Some(Input::Stop(answer)) => return self.stop(answer, &mut inputs).await,
-                    Some(input) => self.on_input(input).await,
-                    None => return,
+                    Some(Input::Stop(asked)) => return Ok(Some(asked)),
+                    Some(input) => self.on_input(input).await?,
+                    None => return Ok(None),
                 },
-                changed = news.changed() => match changed {
-                    Ok(()) => self.on_news().await,
-                    Err(_) => return,
-                },
-                // The workspace is held by this task, so its end is not waited for here.
-                Ok(()) = late_news.changed() => {
-                    self.on_late_news();
-                    Ok(())
+                changed = news.changed() => {
+                    // It is there as long as the workspace, and that is held here.
+                    changed.map_err(|_| ServiceError::stopping())?;
+                    self.on_news().await?;
                 }
-                () = tokio::time::sleep(wake) => {
-                    self.on_timeout();
-                    Ok(())
+                Ok(()) = late_news.changed() => self.on_late_news(),
+                () = workspace.ended() => {
+                    return Err(ServiceError::new(ErrorCode::Unavailable, "nothing of the workspace is read or written any more"));
                 }
-            };
-            // The writer has stopped: so does this.
-            if outcome.is_err() {
-                return;
+                () = tokio::time::sleep(wake) => self.on_timeout(),
             }
         }
     }
@@ -305,6 +310,8 @@ impl WorkspaceSync {
             Input::Late(note) => self.on_late(note),
             Input::Node { node, outcome } => self.on_node(node, outcome),
             Input::Stop(_) => {}
+            #[cfg(test)]
+            Input::Fail(error) => return Err(error.expect("a fault on purpose")),
         }
         Ok(())
     }
@@ -365,8 +372,8 @@ impl WorkspaceSync {
         self.setup.options.gossip == GossipUse::Always || others.count() > self.sessions.len()
     }
 
-    /// Says goodbye to everybody.
-    async fn stop(mut self, answer: oneshot::Sender<()>, inputs: &mut mpsc::Receiver<Input>) {
+    /// Says goodbye to everybody, and tells whoever asked for it when that is done.
+    async fn stop(mut self, asked: Option<oneshot::Sender<()>>, inputs: &mut mpsc::Receiver<Input>) {
         self.relaying.stop();
         self.setup.monitor.forget(&self.setup.workspace.id());
         for live in self.sessions.values() {
@@ -384,8 +391,10 @@ impl WorkspaceSync {
             }
         };
         tokio::time::timeout(Duration::from_secs(2), gone).await.ok();
-        // Whoever asked may have gone.
-        answer.send(()).ok();
+        if let Some(asked) = asked {
+            // Whoever asked may have gone.
+            asked.send(()).ok();
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 //! Everything is bounded: how long a request takes, how much of an answer is read. Redirects are not followed, since the token would go
 //! along. The token lives in memory and is drawn anew when the relay says that it has ended.
 
-use std::collections::BTreeMap;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,6 +14,7 @@ use std::time::Duration;
 use nodespace_protocol::compress::{CompressionType, compress};
 use nodespace_protocol::crypto::KeyPair;
 use nodespace_protocol::ids::{DeviceId, NodeId, OpHash, RelayId, UserId, WorkspaceId, hex, unhex};
+use nodespace_protocol::op::attachment_hash;
 use nodespace_protocol::view::encoding::{self, PACKET_ENCODED_BYTES_MAX, PACKET_LIMITS};
 use nodespace_protocol::view::{
     CanonicalNode, Checkpoint, Encoding, Framing, LoginCredential, PacketError, SyncPacket, SyncResponse, login,
@@ -178,6 +182,26 @@ struct AttachmentEntry {
     bytes: Vec<u8>,
 }
 
+/// What a relay gave of the attachments it was asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Given {
+    /// Those that are in the answer.
+    pub(super) attachments: BTreeMap<OpHash, Vec<u8>>,
+    /// Those that did not fit into it: to be asked for again. The others it does not hold.
+    pub(super) left: Vec<OpHash>,
+}
+
+impl Given {
+    /// What was asked for of an answer; what is not what its hash says is dropped. `None` when it brings nothing further.
+    fn of(wanted: &[OpHash], batch: AttachmentBatch) -> Option<Self> {
+        let wanted: BTreeSet<&OpHash> = wanted.iter().collect();
+        let is_sound = |entry: &AttachmentEntry| wanted.contains(&entry.hash) && attachment_hash(&entry.bytes) == entry.hash.0;
+        let attachments = batch.attachments.into_iter().filter(is_sound).map(|entry| (entry.hash, entry.bytes)).collect();
+        let left: BTreeSet<OpHash> = batch.left.into_iter().filter(|hash| wanted.contains(hash)).collect();
+        (left.len() < wanted.len()).then(|| Self { attachments, left: left.into_iter().collect() })
+    }
+}
+
 /// The client of all relays: connections are kept and shared.
 fn client() -> Result<Client, RelayError> {
     static CLIENT: OnceLock<Client> = OnceLock::new();
@@ -334,26 +358,15 @@ impl RelayApi {
         self.get(&["addresses"]).await
     }
 
-    /// Attachments by hash, at most [`ATTACHMENTS_MAX`]; those that it does not hold are not among them. What is not what its hash says is
-    /// dropped.
-    pub(super) async fn attachments(&self, wanted: &[OpHash]) -> Result<BTreeMap<OpHash, Vec<u8>>, RelayError> {
-        let mut found = BTreeMap::new();
-        let mut left = wanted.to_vec();
-        while !left.is_empty() {
-            // As JSON so many hashes would be more than a relay takes of a question.
-            let body = encoding::encode(&AttachmentWish { hashes: &left }, CBOR)?;
-            let request = self.http.post(self.of_workspace(&["attachments", "fetch"]));
-            let response = self.send_as_member(self.counted(request, body)).await?;
-            let bytes = self.body(response, PACKET_ENCODED_BYTES_MAX).await?;
-            let (batch, _) = encoding::decode_any::<AttachmentBatch>(&bytes, PACKET_LIMITS)?;
-            let more = batch.left.len() < left.len();
-            left = batch.left;
-            found.extend(batch.attachments.into_iter().map(|entry| (entry.hash, entry.bytes)));
-            if !more {
-                return Err(RelayError::NotUnderstood("it leaves out the attachments it was asked for".to_owned()));
-            }
-        }
-        Ok(found)
+    /// Attachments by hash, at most [`ATTACHMENTS_MAX`]: as many as it puts into one answer.
+    pub(super) async fn attachments(&self, wanted: &[OpHash]) -> Result<Given, RelayError> {
+        // As JSON so many hashes would be more than a relay takes of a question.
+        let body = encoding::encode(&AttachmentWish { hashes: wanted }, CBOR)?;
+        let request = self.http.post(self.of_workspace(&["attachments", "fetch"]));
+        let response = self.send_as_member(self.counted(request, body)).await?;
+        let bytes = self.body(response, PACKET_ENCODED_BYTES_MAX).await?;
+        let (batch, _) = encoding::decode_any::<AttachmentBatch>(&bytes, PACKET_LIMITS)?;
+        Given::of(wanted, batch).ok_or_else(|| RelayError::NotUnderstood("it leaves out the attachments it was asked for".to_owned()))
     }
 
     /// Which of these attachments, at most [`ATTACHMENTS_MAX`], are named by operations that it holds and are not there. `None` when it is
@@ -511,40 +524,5 @@ pub(super) async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome,
         Err(error) => Err(RelayError::NotUnderstood(format!("reading it failed: {error}"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use nodespace_protocol::clock::Timestamp;
-    use nodespace_protocol::view::{Cursor, PacketSegment, Sender};
-
-    use super::*;
-
-    #[test]
-    fn a_token_holds_as_long_whatever_the_clocks_show() {
-        const QUARTER_MS: u64 = 900_000;
-        // The relay's clock is not looked at: only the time between its two answers.
-        for relay_ms in [CHALLENGE_LIFE_MS, 1_700_000_000_000, u64::MAX / 2] {
-            assert_eq!(token_life_ms(relay_ms + CHALLENGE_LIFE_MS, relay_ms + QUARTER_MS), QUARTER_MS);
-        }
-        assert_eq!(token_life_ms(u64::MAX, 5), 0, "one that has ended is drawn anew");
-        assert_eq!(token_life_ms(0, u64::MAX), TOKEN_LIFE_MS_MAX);
-    }
-
-    #[test]
-    fn what_shrinks_suspiciously_well_goes_as_it_is() {
-        let sender = Sender { workspace: WorkspaceId([1; 32]), user: UserId([2; 32]), device: DeviceId([3; 32]) };
-        let packet = |bytes: Vec<u8>| {
-            let mut packet = SyncPacket::pull(sender, Cursor::default(), Timestamp::from_ms(1));
-            packet.segments = vec![PacketSegment { previous: None, bytes }];
-            packet.compression = CompressionType::Zstd;
-            packet
-        };
-        for bytes in [vec![b'a'; 1 << 20], (0..1_u32 << 16).flat_map(u32::to_le_bytes).collect()] {
-            let packet = packet(bytes);
-            let written = written(&packet).unwrap();
-            assert_eq!(SyncPacket::from_bytes(&written, PACKET_LIMITS).unwrap().0, packet, "a relay takes it");
-        }
     }
 }

@@ -8,7 +8,7 @@ use nodespace_protocol::view::Checkpoint;
 
 use super::api::RelayApi;
 use super::error::RelayError;
-use super::follower::{Alarm, AlarmKind};
+use super::follower::{Alarm, AlarmKind, FollowError};
 use super::memory::RelayMemory;
 use crate::engine::{Clock, DeviceReplica, Workspace};
 use crate::model::{RelayCheck, ServiceError};
@@ -74,6 +74,12 @@ async fn look(api: &RelayApi, clock: Clock, memory: &mut RelayMemory, found: &mu
         memory.alarm = None;
         return Ok(());
     };
+    if standing.epoch < kept.epoch {
+        // An alarm that there is stays; it is raised by the exchanges when this lasts.
+        let now = word_of(api, &relay, None).await?;
+        let alarm = Alarm { kind: AlarmKind::RolledBack, followed: kept.version, before: Some(kept), now: Some(now) };
+        return Err(FollowError::EarlierEpoch(Box::new(alarm)).into());
+    }
     if kept.epoch != standing.epoch {
         found.findings.push(format!("its log was restored since epoch {}; what it lacks is sent again", kept.epoch));
         memory.alarm = None;
@@ -89,7 +95,7 @@ async fn look(api: &RelayApi, clock: Clock, memory: &mut RelayMemory, found: &mu
     Ok(())
 }
 
-/// It does not hold the workspace. In another epoch than it signed something in it may have lost it.
+/// It does not hold the workspace. In a later epoch than it signed something in it may have lost it.
 fn without_workspace(memory: &mut RelayMemory, epoch: u64) -> String {
     let Some(kept) = memory.checkpoint.as_ref().filter(|kept| kept.version > 0) else {
         return "it does not hold the workspace yet: the next sync brings it".to_owned();
@@ -101,6 +107,13 @@ fn without_workspace(memory: &mut RelayMemory, epoch: u64) -> String {
             kept.version
         );
     }
+    if epoch < kept.epoch {
+        return format!(
+            "it does not hold the workspace, and is back in epoch {epoch} from before epoch {}, which it had begun: if that lasts for more \
+             than a minute, let whoever runs it begin a new one (`nodespace-relay admin new-epoch`)",
+            kept.epoch
+        );
+    }
     memory.alarm = None;
     format!("it lost the workspace since epoch {}: the next sync brings it again", kept.epoch)
 }
@@ -108,18 +121,24 @@ fn without_workspace(memory: &mut RelayMemory, epoch: u64) -> String {
 /// Whether the relay signs for the same version what it signed before.
 async fn stands_by(api: &RelayApi, relay: &RelayId, kept: &Checkpoint) -> Result<Option<Alarm>, RelayError> {
     let alarm = |kind, now| Some(Alarm { kind, before: Some(kept.clone()), now, followed: kept.version });
-    let now = match api.checkpoint(Some(kept.version)).await {
+    let now = match word_of(api, relay, Some(kept.version)).await {
         Ok(now) => now,
         Err(RelayError::Refused(refusal)) if refusal.code == "no_such_version" => {
-            let now = api.checkpoint(None).await?;
+            let now = word_of(api, relay, None).await?;
             // A log that is long enough and has no end of a segment there is another log.
             let kind = if now.version < kept.version { AlarmKind::RolledBack } else { AlarmKind::Forked };
             return Ok(alarm(kind, Some(now)));
         }
         Err(error) => return Err(error),
     };
-    now.verify(relay).map_err(|_| RelayError::NotFollowed(super::follower::FollowError::Signature))?;
     Ok(if now == *kept { None } else { alarm(AlarmKind::Forked, Some(now)) })
+}
+
+/// What the relay signs for its log, now or as of a version.
+async fn word_of(api: &RelayApi, relay: &RelayId, version: Option<u64>) -> Result<Checkpoint, RelayError> {
+    let word = api.checkpoint(version).await?;
+    word.verify(relay).map_err(|_| FollowError::Signature)?;
+    Ok(word)
 }
 
 #[cfg(test)]
@@ -131,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relay_may_have_lost_the_workspace_in_another_epoch_only() {
+    fn a_relay_may_have_lost_the_workspace_in_a_later_epoch_only() {
         let mut memory = RelayMemory::default();
         assert!(without_workspace(&mut memory, 7).contains("does not hold the workspace yet"));
         let key = KeyPair::from_seed(&[1; 32]);
@@ -139,6 +158,7 @@ mod tests {
         memory.alarm = Some(Alarm { kind: AlarmKind::RolledBack, before: Some(kept.clone()), now: None, followed: 3 });
         memory.checkpoint = Some(kept);
         assert!(without_workspace(&mut memory, 7).contains("admin new-epoch"));
+        assert!(without_workspace(&mut memory, 6).contains("back in epoch 6"));
         assert!(memory.alarm.is_some());
         assert!(without_workspace(&mut memory, 8).contains("lost the workspace since epoch 7"));
         assert!(memory.alarm.is_none(), "the next sync brings it");

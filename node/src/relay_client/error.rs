@@ -10,6 +10,8 @@ use crate::sync::SyncFailure;
 
 /// How long a relay that is busy is left alone when it does not say, in milliseconds.
 const BUSY_MS: u64 = 5_000;
+/// The longest that a relay is left alone, whatever it asks for, in milliseconds: after that it is asked, and may say so again.
+const RETRY_MS_MAX: u64 = 600_000;
 /// How long a newcomer waits for somebody else to bring what the relay lacks, in milliseconds.
 const JOIN_FIRST_MS: u64 = 30_000;
 
@@ -144,6 +146,15 @@ impl RelayError {
         !matches!(self, Self::Store(_))
     }
 
+    /// Whether a question about less may be answered, though this one was not as it should be.
+    pub(super) fn asks_for_less(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::NotUnderstood(_) | Self::Packet(_) => true,
+            Self::Refused(refusal) => refusal.status == 413,
+            _ => false,
+        }
+    }
+
     /// Whether it says that it does not hold the workspace.
     pub(super) fn is_unknown_workspace(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.is_unknown_workspace())
@@ -159,7 +170,7 @@ impl RelayError {
 impl RelayRefusal {
     /// What it means to whoever decides what to do.
     pub fn failure(&self) -> SyncFailure {
-        let wait = |default_ms| SyncFailure::RateLimited { retry_after_ms: self.retry_after_ms.unwrap_or(default_ms) };
+        let wait = |default_ms| SyncFailure::RateLimited { retry_after_ms: self.retry_after_ms.unwrap_or(default_ms).min(RETRY_MS_MAX) };
         match (self.status, self.code.as_str()) {
             // A newcomer cannot bring what the relay lacks; members do.
             (_, "join_first") => wait(JOIN_FIRST_MS),
@@ -205,6 +216,8 @@ mod tests {
     fn a_refusal_says_who_has_to_do_something() {
         let cases = [
             (refusal(429, "rate_limit_exceeded", Some(1_200)), SyncFailure::RateLimited { retry_after_ms: 1_200 }),
+            (refusal(429, "rate_limit_exceeded", Some(u64::MAX)), SyncFailure::RateLimited { retry_after_ms: RETRY_MS_MAX }),
+            (refusal(503, "too_slow", Some(RETRY_MS_MAX + 1)), SyncFailure::RateLimited { retry_after_ms: RETRY_MS_MAX }),
             (refusal(503, "database_unavailable", None), SyncFailure::RateLimited { retry_after_ms: BUSY_MS }),
             (refusal(507, "quota_exceeded", None), SyncFailure::RateLimited { retry_after_ms: BUSY_MS }),
             (refusal(403, "removed", None), SyncFailure::TurnedAway),

@@ -1,33 +1,42 @@
 //! One attempt with one relay: what it lacks goes up, what is new comes down, until neither is left.
 //!
 //! What comes is durable here before the cursor is; what goes counts as there when the relay names it. So a cut at any moment costs
-//! repetition and nothing else. "All is there" is said of the digest over what is held here at a moment when the relay had acknowledged or
-//! given each of these operations, and had given everything it has (invariant I8).
+//! repetition and nothing else. "All is there" is said of the digest over what is held here at a moment when each of these operations had
+//! been met in the log that the relay signs, which had been followed to its end (invariant I8). That it acknowledges one is not enough: see
+//! [`promises`]. Of a log that was forked so often that what is remembered of it may have gaps, acknowledgements are believed; the count of
+//! operations must fit all the same.
 //!
 //! A relay that does not hold the workspace, though this device followed it there, has lost it: it is brought again, from the operation
 //! that founds it on. What the relay signed is remembered all the same, so one that begins another log within its epoch is caught.
 
 mod attachments;
 mod lacking;
+mod pieces;
+mod promises;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nodespace_protocol::compress::CompressionType;
 use nodespace_protocol::ids::{DeviceId, LogId, OpHash, RelayId, UserId};
+use nodespace_protocol::log::Head;
 use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::PendingBuffer;
 use nodespace_protocol::store::StoreError;
 use nodespace_protocol::view::packet::PACKET_OPERATIONS_MAX;
 use nodespace_protocol::view::{Cursor, PushedRun, Sender, SyncPacket, SyncResponse};
 
-use super::api::{ATTACHMENTS_MAX, RelayApi, in_thread};
+use super::api::{RelayApi, in_thread};
 use super::error::{RelayError, RelayRefusal};
+use super::follower::{Alarm, AlarmKind, FollowError};
 use super::memory::RelayMemory;
 use super::plan::{Picking, Plan};
-use crate::engine::{Clock, DeviceReplica, Workspace, is_what_was_announced};
+use crate::engine::{Clock, DeviceReplica, Workspace};
 use crate::model::ServiceError;
 use crate::sync::SyncCounts;
+use pieces::PieceSize;
+use promises::Promises;
 
 /// Answers in a row that bring nothing and take nothing, though something is to be sent, before the attempt is given up.
 const IDLE_ROUNDS_MAX: u32 = 2;
@@ -95,6 +104,12 @@ struct Attempt<'a, P> {
     /// Why the relay does not take the first of those that are set aside.
     problem: Option<RelayError>,
     pending: PendingBuffer,
+    /// What it acknowledged and has not shown in its log yet.
+    promises: Promises,
+    /// For how many attachments it is asked at once.
+    piece: PieceSize,
+    /// Whether operations are taken without their attachments from now on: it does not give them.
+    leaves_attachments: bool,
     /// Whether the workspace is being brought to a relay that had lost it: that is done once.
     brought_again: bool,
 }
@@ -107,11 +122,19 @@ impl<P: Fn(SyncCounts) + Send + Sync> Exchange<P> {
     pub(crate) async fn run(&self) -> Result<Exchanged, RelayError> {
         let (url, own) = (self.api.url().clone(), self.own);
         let load = move |replica: &DeviceReplica| -> Result<_, StoreError> {
-            Ok((RelayMemory::load(replica, &url)?, replica.membership().role(&own).is_some()))
+            let memory = RelayMemory::load(replica, &url)?;
+            let is_ahead = memory.is_ahead_of(replica)?;
+            Ok((memory, is_ahead, replica.membership().role(&own).is_some()))
         };
-        let (mut memory, is_member) = self.workspace.read(load).await?.map_err(ServiceError::from)?;
+        let (mut memory, is_ahead, is_member) = self.workspace.read(load).await?.map_err(ServiceError::from)?;
         if let Some(alarm) = &memory.alarm {
             return Err(RelayError::Alarm(Box::new(alarm.clone())));
+        }
+        if is_ahead {
+            // What it shows below the cursor would not be met any more, and an honest relay be taken for one that drops it.
+            let relay = self.api.url();
+            tracing::warn!(%relay, "this device has lost operations that the relay holds: its log is read from the beginning");
+            memory.rebuild();
         }
         let (relay, user) = self.log_in(memory.relay, is_member).await?;
         memory.relay = Some(relay);
@@ -126,6 +149,9 @@ impl<P: Fn(SyncCounts) + Send + Sync> Exchange<P> {
             picking: Picking { aside, alone, ..Picking::default() },
             problem: None,
             pending: PendingBuffer::default(),
+            promises: Promises::default(),
+            piece: PieceSize::default(),
+            leaves_attachments: false,
             brought_again: false,
         };
         let outcome = attempt.run().await;
@@ -154,7 +180,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         let mut idle = 0;
         loop {
             let before = (self.counts.changes(), self.memory.cursor, self.picking.clone());
-            let sends = !look.plan.is_empty() && look.is_member;
+            let sends = !look.plan.is_empty() && look.is_member && self.promises.has_room();
             let answer = self.ask(&look, sends).await?;
             // A push that was refused as a whole is followed by another.
             let more = answer.as_ref().is_none_or(|answer| answer.more);
@@ -177,7 +203,8 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
 
     /// Looks what the relay lacks now.
     async fn look(&self) -> Result<Look, RelayError> {
-        let (held, picking, own) = (self.memory.held(), self.picking.clone(), self.exchange.own);
+        let (mut held, picking, own) = (self.memory.held(), self.picking.clone(), self.exchange.own);
+        self.promises.add_to(&mut held);
         let look = move |replica: &DeviceReplica| -> Result<Look, StoreError> {
             Ok(Look {
                 plan: Plan::next(replica, &held, &picking)?,
@@ -219,7 +246,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         if sends {
             packet.segments.clone_from(&look.plan.segments);
             packet.vector_checksums.clone_from(&look.plan.checksums);
-            packet.compression = nodespace_protocol::compress::CompressionType::for_operations(look.plan.operations.iter().sum());
+            packet.compression = CompressionType::for_operations(look.plan.operations.iter().map(Vec::len).sum());
             if look.plan.unsound > 0 {
                 let relay = self.exchange.api.url();
                 tracing::warn!(%relay, count = look.plan.unsound, "attachments that are not what their operations announce are not sent");
@@ -239,6 +266,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         // What it signed stays: within an epoch it must not sign anything else.
         self.memory.rebuild();
         (self.picking, self.problem, self.pending) = (Picking::default(), None, PendingBuffer::default());
+        self.promises.forget();
         self.save(Vec::new()).await
     }
 
@@ -266,7 +294,8 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         self.problem.take().or_else(|| self.memory.refusal_of(&plan.kept_back))
     }
 
-    /// Takes an answer: checks it, stores what it brings, then where it leads.
+    /// Takes an answer: checks it, stores what it brings, then where it leads. At the end of the log everything that was acknowledged must
+    /// have been met in it.
     async fn take(&mut self, plan: &Plan, answer: SyncResponse) -> Result<(), RelayError> {
         let workspace = self.exchange.workspace.id();
         let (answer, verified) = in_thread(move || {
@@ -275,46 +304,74 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         })
         .await?;
         let pushed = self.pushed(&answer).await?;
-        let mut order: Vec<OpHash> = Vec::new();
+        let (mut order, mut reached): (Vec<OpHash>, Vec<(LogId, Head)>) = (Vec::new(), Vec::new());
         let mut runs = pushed.into_iter().peekable();
         for number in 0..=verified.len() {
-            while let Some((_, hashes)) = runs.next_if(|(before, _)| *before as usize <= number) {
-                order.extend(hashes);
+            while let Some(run) = runs.next_if(|run| run.before_segment as usize <= number) {
+                order.extend(run.hashes);
+                reached.extend(run.end);
             }
             order.extend(verified.get(number).into_iter().flat_map(|segment| segment.ops.iter().map(|op| op.hash)));
         }
-        let followed = self.memory.followed().follow((&self.relay, &workspace), &answer, &order)?;
+        let followed = match self.memory.followed().follow((&self.relay, &workspace), &answer, &order) {
+            Err(FollowError::EarlierEpoch(alarm)) => return Err(self.earlier_epoch(alarm).await?),
+            followed => followed?,
+        };
         if !answer.more {
             followed.check_end()?;
         }
-        if self.memory.cursor.epoch != answer.epoch && self.memory.cursor.epoch != 0 {
-            tracing::warn!(relay = %self.exchange.api.url(), epoch = answer.epoch, "the relay was restored from a backup: everything is offered to it again");
+        if self.memory.cursor.epoch != answer.epoch {
+            self.begin_epoch(answer.epoch);
         }
-        let mut reached: Vec<_> = verified
-            .iter()
-            .filter_map(|segment| segment.ops.last())
-            .map(|op| (op.header.log, nodespace_protocol::log::Head { seq: op.header.seq, hash: op.hash }))
-            .collect();
+        let ends = verified.iter().filter_map(|segment| segment.ops.last());
+        reached.extend(ends.map(|op| (op.header.log, Head { seq: op.header.seq, hash: op.hash })));
         self.counts.received += verified.iter().map(|segment| segment.ops.len() as u64).sum::<u64>();
         let segments = verified.into_iter().map(|verified| verified.segment).collect();
         self.ingest(segments, !answer.more).await?;
+        let before = self.memory.checkpoint.clone();
         self.memory.follow(followed);
         reached.extend(self.acknowledged(plan, &answer));
-        self.save(reached).await
-    }
-
-    /// The packet's segments that the relay holds now.
-    fn acknowledged(&mut self, plan: &Plan, answer: &SyncResponse) -> Vec<(LogId, nodespace_protocol::log::Head)> {
-        let applied: BTreeSet<_> = answer.applied_operations.iter().collect();
-        let mut held = Vec::new();
-        for ((log, head), operations) in plan.reached.iter().zip(&plan.operations) {
-            if applied.contains(&head.hash.uuid()) {
-                self.counts.sent += *operations as u64;
-                held.push((*log, *head));
+        self.promises.keep(&order);
+        self.save(reached).await?;
+        match self.promises.first().filter(|_| !answer.more) {
+            None => Ok(()),
+            Some(dropped) => {
+                let (kind, followed) = (AlarmKind::Dropped(dropped), answer.latest_version);
+                Err(RelayError::Alarm(Box::new(Alarm { kind, before, now: answer.checkpoint, followed })))
             }
         }
-        if !held.is_empty() {
+    }
+
+    /// Another incarnation of its log, in which it may lack what it acknowledged in the one before.
+    fn begin_epoch(&mut self, epoch: u64) {
+        self.promises.forget();
+        if self.memory.cursor.epoch != 0 {
+            let relay = self.exchange.api.url();
+            tracing::warn!(%relay, epoch, "the relay was restored from a backup: everything is offered to it again");
+        }
+    }
+
+    /// It is back in an epoch from before the one that it had begun. Of several instances one may not have heard of that yet.
+    async fn earlier_epoch(&mut self, alarm: Box<Alarm>) -> Result<RelayError, RelayError> {
+        let has_lasted = self.memory.note_earlier_epoch(self.exchange.clock.now_ms());
+        self.save(Vec::new()).await?;
+        Ok(if has_lasted { RelayError::Alarm(alarm) } else { RelayError::NotFollowed(FollowError::EarlierEpoch(alarm)) })
+    }
+
+    /// Notes which of the packet's segments the relay acknowledges: they have to be met in its log. Answers those that may have been met
+    /// before this attempt.
+    fn acknowledged(&mut self, plan: &Plan, answer: &SyncResponse) -> Vec<(LogId, Head)> {
+        let applied: BTreeSet<_> = answer.applied_operations.iter().collect();
+        let acknowledged = plan.reached.iter().zip(&plan.operations).filter(|((_, head), _)| applied.contains(&head.hash.uuid()));
+        let (half_remembered, mut met_before) = (self.memory.half_remembered(), Vec::new());
+        for (end, operations) in acknowledged {
+            self.counts.sent += operations.len() as u64;
             self.picking.late.clear();
+            if half_remembered.contains(&end.0) {
+                met_before.push(*end);
+            } else {
+                self.promises.add(*end, operations);
+            }
         }
         for left in &answer.left_out {
             let Some((log, _)) = usize::try_from(left.segment).ok().and_then(|segment| plan.reached.get(segment)) else { continue };
@@ -326,11 +383,11 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             self.picking.aside.insert(*log);
             self.problem.get_or_insert(RelayError::LeftOut { code: left.code.clone(), message: left.message.clone() });
         }
-        held
+        met_before
     }
 
-    /// The hashes of one's own operations that stand among those of the answer.
-    async fn pushed(&self, answer: &SyncResponse) -> Result<Vec<(u32, Vec<OpHash>)>, RelayError> {
+    /// One's own operations that stand among those of the answer.
+    async fn pushed(&self, answer: &SyncResponse) -> Result<Vec<OwnRun>, RelayError> {
         if answer.pushed.is_empty() {
             return Ok(Vec::new());
         }
@@ -339,7 +396,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         if total > PACKET_OPERATIONS_MAX as u64 {
             return Err(RelayError::NotUnderstood(format!("it says that a packet brought {total} operations")));
         }
-        let read = move |replica: &DeviceReplica| runs.iter().map(|run| Ok((run.before_segment, run_of(replica, run)?))).collect();
+        let read = move |replica: &DeviceReplica| runs.iter().map(|run| OwnRun::read(replica, run)).collect();
         self.exchange.workspace.read(read).await?
     }
 
@@ -366,7 +423,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         let (pending, refused) = self.exchange.workspace.write(None, job).await?;
         self.pending = pending;
         if let Some(first) = refused.first() {
-            return Err(RelayError::RefusedHere { count: refused.len(), first: first.to_string() });
+            return Err(RelayError::RefusedHere { count: refused.len(), first: first.why.to_string() });
         }
         if is_end && !self.pending.is_empty() {
             return Err(RelayError::Stale);
@@ -374,35 +431,11 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         Ok(())
     }
 
-    /// Puts attachments into segments: answers name them and leave them behind.
-    async fn bring_attachments(&self, segments: &mut [Segment]) -> Result<(), RelayError> {
-        let named = segments.iter_mut().flat_map(|segment| &mut segment.ops).filter_map(|op| op.attachment.as_mut());
-        let mut places: Vec<_> = named.filter(|(_, bytes)| bytes.is_none()).collect();
-        let wanted: Vec<OpHash> = places.iter().map(|(blob, _)| OpHash(blob.hash)).collect::<BTreeSet<_>>().into_iter().collect();
-        let mut found = std::collections::BTreeMap::new();
-        for wanted in wanted.chunks(ATTACHMENTS_MAX) {
-            match self.exchange.api.attachments(wanted).await {
-                Ok(some) => found.extend(some),
-                // Operations do not wait for the relay's object storage; what they come without is asked for later.
-                Err(RelayError::Refused(refusal)) if refusal.code == "storage_unavailable" => {
-                    tracing::warn!(relay = %self.exchange.api.url(), %refusal, "operations are taken without their attachments");
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        for (blob, bytes) in &mut places {
-            let found = found.get(&OpHash(blob.hash)).filter(|bytes| is_what_was_announced(blob, bytes));
-            *bytes = found.map(|bytes| bytes.as_slice().into());
-        }
-        Ok(())
-    }
-
     /// Keeps what is known of the relay now.
-    async fn save(&mut self, reached: Vec<(LogId, nodespace_protocol::log::Head)>) -> Result<(), RelayError> {
+    async fn save(&mut self, reached: Vec<(LogId, Head)>) -> Result<(), RelayError> {
         let (mut memory, url) = (self.memory.clone(), self.exchange.api.url().clone());
         let save = move |replica: &DeviceReplica| -> Result<RelayMemory, StoreError> {
-            memory.note_held(replica, &reached);
+            memory.note_held(replica, &reached)?;
             memory.save(replica, &url)?;
             Ok(memory)
         };
@@ -416,6 +449,7 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             return Err(problem);
         }
         if look.is_member {
+            self.check_count(&look)?;
             self.memory.forget_refused();
             self.memory.stored_through = look.ops;
             self.memory.confirmed_ms = Some(self.exchange.clock.now_ms());
@@ -427,25 +461,48 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         Ok(Exchanged { counts: self.counts, digest, stored_through: look.ops, cursor: self.memory.cursor })
     }
 
+    /// Its log was followed to its end, all of that is here, and all that is here is remembered to be there: so both are equally many. Where
+    /// they are not, what is remembered does not hold: it may be from a program that took its word for it, or something is in its log twice.
+    fn check_count(&self, look: &Look) -> Result<(), RelayError> {
+        let (there, here) = (self.memory.cursor.version, u64::from(look.ops));
+        if there == here {
+            return Ok(());
+        }
+        tracing::warn!(relay = %self.exchange.api.url(), there, here, "the relay's log and this device do not hold equally many operations");
+        Err(RelayError::Stale)
+    }
+
     /// Keeps the evidence; from here on the relay is not asked any more.
-    async fn raise(&mut self, alarm: &super::Alarm) -> Result<(), RelayError> {
+    async fn raise(&mut self, alarm: &Alarm) -> Result<(), RelayError> {
         tracing::error!(relay = %self.exchange.api.url(), workspace = %self.exchange.workspace.id().short(), %alarm, "a relay contradicts itself");
         self.memory.alarm = Some(alarm.clone());
         self.save(Vec::new()).await
     }
 }
 
-/// So many operations of one log, the last of which is this one.
-fn run_of(replica: &DeviceReplica, run: &PushedRun) -> Result<Vec<OpHash>, RelayError> {
-    let unknown = || RelayError::NotUnderstood("it says that this device brought operations that are not here".to_owned());
-    let mut hashes = Vec::new();
-    let mut next = Some(run.last);
-    while hashes.len() < run.operations as usize {
-        let hash = next.ok_or_else(unknown)?;
-        let op = replica.op(&hash).map_err(ServiceError::from)?.ok_or_else(unknown)?;
-        hashes.push(hash);
-        next = op.header.previous;
+/// Operations of this device's that stand next to each other in the relay's log.
+struct OwnRun {
+    /// They stand before the segment with this number.
+    before_segment: u32,
+    hashes: Vec<OpHash>,
+    /// Where they lead.
+    end: Option<(LogId, Head)>,
+}
+
+impl OwnRun {
+    /// So many operations of one log, the last of which is named.
+    fn read(replica: &DeviceReplica, run: &PushedRun) -> Result<Self, RelayError> {
+        let unknown = || RelayError::NotUnderstood("it says that this device brought operations that are not here".to_owned());
+        let mut found = Self { before_segment: run.before_segment, hashes: Vec::new(), end: None };
+        let mut next = Some(run.last);
+        while found.hashes.len() < run.operations as usize {
+            let hash = next.ok_or_else(unknown)?;
+            let op = replica.op(&hash).map_err(ServiceError::from)?.ok_or_else(unknown)?;
+            found.end.get_or_insert((op.header.log, Head { seq: op.header.seq, hash }));
+            found.hashes.push(hash);
+            next = op.header.previous;
+        }
+        found.hashes.reverse();
+        Ok(found)
     }
-    hashes.reverse();
-    Ok(hashes)
 }

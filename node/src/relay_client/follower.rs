@@ -31,6 +31,8 @@ pub enum AlarmKind {
     RolledBack,
     /// Its log is another than it signed.
     Forked,
+    /// Its log, as it signs it, does not hold an operation that it acknowledged.
+    Dropped(OpHash),
 }
 
 /// A relay that contradicts itself, with the evidence.
@@ -68,6 +70,10 @@ pub enum FollowError {
         /// With how many.
         operations: u64,
     },
+    /// It speaks of an epoch before the one that it had begun. Of several instances one that has not heard of the new one does so for a
+    /// moment.
+    #[error("the relay is back in an epoch from before the one that it had begun: {0}")]
+    EarlierEpoch(Box<Alarm>),
     /// It contradicts what it signed before.
     #[error("the relay contradicts itself: {0}")]
     Alarm(Box<Alarm>),
@@ -93,6 +99,9 @@ impl Followed {
         checkpoint.verify(relay).map_err(|_| FollowError::Signature)?;
         if checkpoint.workspace_id != *workspace || checkpoint.cursor() != answer.cursor() {
             return Err(FollowError::Elsewhere);
+        }
+        if answer.epoch < self.epoch() {
+            return Err(FollowError::EarlierEpoch(Box::new(self.rolled_back(Some(checkpoint.clone())))));
         }
         let mut next = self.clone();
         if answer.epoch != self.cursor.epoch {
@@ -140,6 +149,11 @@ impl Followed {
         Err(FollowError::Alarm(Box::new(Alarm { kind: AlarmKind::RolledBack, before, now, followed: self.cursor.version })))
     }
 
+    /// The latest epoch that the relay has begun: it never goes back to one before.
+    fn epoch(&self) -> u64 {
+        self.witness.as_ref().map_or(0, |witness| witness.epoch).max(self.cursor.epoch)
+    }
+
     /// The relay says that its log ends before the cursor.
     pub(super) fn rolled_back(&self, now: Option<Checkpoint>) -> Alarm {
         Alarm { kind: AlarmKind::RolledBack, before: self.witness.clone(), now, followed: self.cursor.version }
@@ -167,6 +181,13 @@ impl fmt::Display for Alarm {
         match self.kind {
             AlarmKind::RolledBack => write!(f, "its log was set back to before version {}, which it had signed", self.followed.max(1)),
             AlarmKind::Forked => write!(f, "it signed two different logs"),
+            AlarmKind::Dropped(operation) => {
+                let (operation, followed) = (operation.short(), self.followed);
+                write!(
+                    f,
+                    "it acknowledged operation {operation}, and the log that it signs does not hold it up to its end, version {followed}"
+                )
+            }
         }?;
         let told = |checkpoint: &Option<Checkpoint>| checkpoint.as_ref().map_or_else(|| "nothing".to_owned(), said);
         write!(f, " (before: {}; now: {})", told(&self.before), told(&self.now))
@@ -269,6 +290,31 @@ mod tests {
         assert_eq!(followed.cursor, Cursor { epoch: 8, version: 2 });
         followed.check_end().unwrap();
         assert_eq!(followed.witness, Some(restored.checkpoint(2)));
+    }
+
+    #[test]
+    fn an_epoch_from_before_the_one_that_was_begun_is_not_followed_whatever_its_log() {
+        let (old, new) = (Relay::new(&[1, 2, 3]), Relay { epoch: 8, ..Relay::new(&[1, 2]) });
+        let followed = old.answer(&Followed::default(), 3).unwrap();
+        let followed = new.answer(&followed, 2).unwrap();
+        for back in [&old, &Relay::new(&[1, 9, 3, 4])] {
+            let through = back.log.len();
+            let Err(FollowError::EarlierEpoch(evidence)) = back.answer(&followed, through) else { panic!("it was followed") };
+            assert_eq!((evidence.kind, evidence.followed), (AlarmKind::RolledBack, 2));
+            assert_eq!((evidence.before, evidence.now), (Some(new.checkpoint(2)), Some(back.checkpoint(through))));
+        }
+        // Nor when its log is read again from the beginning.
+        let mut again = followed;
+        again.begin(0);
+        assert!(matches!(old.answer(&again, 3), Err(FollowError::EarlierEpoch(_))));
+        assert!(new.answer(&again, 2).is_ok());
+    }
+
+    #[test]
+    fn an_alarm_names_the_operation_that_was_dropped() {
+        let now = Some(Relay::new(&[1, 2]).checkpoint(2));
+        let said = Alarm { kind: AlarmKind::Dropped(OpHash([0xab; 32])), before: None, now, followed: 2 }.to_string();
+        assert!(said.contains("acknowledged operation abababab") && said.contains("version 2"), "{said}");
     }
 
     #[test]

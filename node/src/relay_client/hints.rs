@@ -70,3 +70,22 @@ async fn once(api: &RelayApi, clock: Clock, told: &mut impl AsyncFnMut(Cursor)) 
     }
     Ok(heard)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::damage::rounds;
+    use super::*;
+
+    #[test]
+    fn damaged_hints_are_read_or_not_understood() {
+        let good = r#"{"workspace_id":"5a5a","epoch":3,"version":18446744073709551615}"#;
+        let read = |text: &str| serde_json::from_str(text).ok().map(|Hint { epoch, version }| (epoch, version));
+        assert_eq!(read(good), Some((3, u64::MAX)));
+        rounds(good.as_bytes(), |bytes| {
+            read(&String::from_utf8_lossy(bytes));
+        });
+        for bad in ["", "null", "[3,7]x", r#"{"epoch":3}"#, r#"{"epoch":-3,"version":7}"#, r#"{"epoch":3,"version":1e30}"#] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nodespace_protocol::ids::{LogId, RelayId, hex};
 use nodespace_protocol::log::Head;
-use nodespace_protocol::store::StoreError;
+use nodespace_protocol::replica::Replica;
+use nodespace_protocol::store::{Store, StoreError};
 use nodespace_protocol::view::{Checkpoint, Cursor, RunningHash};
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +14,8 @@ use super::follower::{Alarm, Followed};
 use super::url::RelayUrl;
 use crate::engine::DeviceReplica;
 
-/// The most ends of one log that are remembered. Of a log that was forked more often some are sent again, and stored once.
-const HEADS_MAX: usize = 64;
+/// A program before this one remembered no more ends of one log than this, and let others go: of a log with so many, more may be held.
+const HEADS_ONCE_MAX: usize = 64;
 
 /// For how long a log that the relay refused is not offered again, in milliseconds.
 const REFUSED_MS: u64 = 3_600_000;
@@ -35,6 +36,10 @@ const LACKING_WAIT_MS_MAX: u64 = 3_600_000;
 /// So often the relay is asked for one embedding: some ten hours long, and again when all operations are looked through anew.
 const LACKING_ASKED_MAX: u8 = 16;
 
+/// For how long a relay may answer from an epoch before the one that it had begun, in milliseconds, before that is an alarm. Of several
+/// instances each looks every two seconds which epoch it is.
+const EARLIER_EPOCH_MS: u64 = 60_000;
+
 /// How deep what is kept may nest; it nests less.
 const DEPTH_MAX: usize = 16;
 
@@ -49,7 +54,7 @@ pub(crate) struct RelayMemory {
     running: Vec<u8>,
     /// The last word it gave.
     pub(crate) checkpoint: Option<Checkpoint>,
-    /// How far it holds each log, as it said itself.
+    /// How far it holds each log: what was met in its log, up to the cursor.
     held: Vec<(LogId, Vec<Head>)>,
     /// Of the operations of this store, in order of arrival, so many are all held by it.
     pub(crate) stored_through: u32,
@@ -72,6 +77,9 @@ pub(crate) struct RelayMemory {
     /// Those that were found, by their place in that order, and how often it was asked for each in vain.
     #[serde(default)]
     pub(super) lacking: BTreeMap<u32, u8>,
+    /// Since when it has been answering from an epoch before the one that it had begun, in Unix milliseconds.
+    #[serde(default)]
+    earlier_epoch_ms: Option<u64>,
 }
 
 /// A log that a relay does not take more of, and why.
@@ -128,6 +136,15 @@ impl RelayMemory {
         self.cursor = followed.cursor;
         self.running = followed.running.0.to_vec();
         self.checkpoint = followed.witness;
+        self.earlier_epoch_ms = None;
+    }
+
+    /// It answers from an epoch before the one that it had begun. Answers whether it has done so for longer than an honest one can.
+    pub(super) fn note_earlier_epoch(&mut self, now_ms: u64) -> bool {
+        // Counted anew when the clock was set back.
+        let since = self.earlier_epoch_ms.filter(|since| *since <= now_ms).unwrap_or(now_ms);
+        self.earlier_epoch_ms = Some(since);
+        now_ms - since >= EARLIER_EPOCH_MS
     }
 
     /// Begins anew: its log is read from the beginning, and offered everything. What it signed is not forgotten.
@@ -206,24 +223,68 @@ impl RelayMemory {
         self.held.iter().cloned().collect()
     }
 
+    /// Logs of which it may hold more, below the cursor, than is remembered: they were forked so often that not all ends may be.
+    pub(super) fn half_remembered(&self) -> BTreeSet<LogId> {
+        self.held.iter().filter(|(_, heads)| heads.len() >= HEADS_ONCE_MAX).map(|(log, _)| *log).collect()
+    }
+
     /// It holds these logs up to there.
-    pub(super) fn note_held(&mut self, replica: &DeviceReplica, reached: &[(LogId, Head)]) {
-        let mut held: BTreeMap<LogId, Vec<Head>> = std::mem::take(&mut self.held).into_iter().collect();
+    ///
+    /// # Errors
+    /// When the store fails; what is remembered has not changed then.
+    pub(super) fn note_held<S: Store>(&mut self, replica: &Replica<S>, reached: &[(LogId, Head)]) -> Result<(), StoreError> {
+        let mut fresh: BTreeMap<LogId, Vec<Head>> = BTreeMap::new();
         for (log, head) in reached {
-            let heads = held.entry(*log).or_default();
-            let forked = replica.logs().get(log).is_some_and(nodespace_protocol::log::Log::is_forked);
-            if !forked {
-                // On a path the last says it all.
-                let last = heads.iter().copied().chain([*head]).max();
-                *heads = last.into_iter().collect();
-            } else if !heads.contains(head) {
-                heads.push(*head);
-                let surplus = heads.len().saturating_sub(HEADS_MAX);
-                heads.drain(..surplus);
-            }
+            fresh.entry(*log).or_default().push(*head);
+        }
+        let mut held = self.held();
+        for (log, heads) in fresh {
+            let known = held.entry(log).or_default();
+            known.extend(heads);
+            *known = ends(replica, log, known)?;
         }
         self.held = held.into_iter().collect();
+        Ok(())
     }
+
+    /// Whether it is remembered to hold what was here and is not any more: the end of the journal was cut off after a crash, and what is
+    /// remembered, in a file of its own, is from after that. What stands there below the cursor would not be shown again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) fn is_ahead_of<S: Store>(&self, replica: &Replica<S>) -> Result<bool, StoreError> {
+        if self.stored_through > replica.durable_ops() {
+            return Ok(true);
+        }
+        for (log, heads) in &self.held {
+            if !replica.lacking(*log, heads)?.1.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Of positions in a log those that say it all: one on the way to each of its leaves, and what is not here yet. Whatever lies before one of
+/// them is left out.
+fn ends<S: Store>(replica: &Replica<S>, log: LogId, heads: &[Head]) -> Result<Vec<Head>, StoreError> {
+    let Some(entry) = replica.logs().get(&log) else { return Ok(heads.to_vec()) };
+    let (mut furthest, mut elsewhere) = (BTreeMap::new(), BTreeSet::new());
+    for head in heads {
+        match entry.find(head.seq, &head.hash, |index| replica.store().op(index).map(|op| op.hash))? {
+            Some(branch) => {
+                let known = furthest.entry(branch).or_insert(*head);
+                *known = (*known).max(*head);
+            }
+            None => {
+                elsewhere.insert(*head);
+            }
+        }
+    }
+    let before: BTreeSet<usize> =
+        furthest.keys().flat_map(|branch| entry.path(*branch).into_iter().filter(move |at| at != branch)).collect();
+    furthest.retain(|branch, _| !before.contains(branch));
+    Ok(furthest.into_values().chain(elsewhere).collect())
 }
 
 /// What is remembered, as it is kept.
@@ -245,11 +306,65 @@ fn key(url: &RelayUrl) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nodespace_protocol::clock::Timestamp;
+    use nodespace_protocol::conflict::Policy;
     use nodespace_protocol::crypto::KeyPair;
-    use nodespace_protocol::ids::{DeviceId, OpHash, WorkspaceId};
+    use nodespace_protocol::ids::{DeviceId, NodeId, OpHash, WorkspaceId};
+    use nodespace_protocol::membership::Certificate;
+    use nodespace_protocol::op::Segment;
+    use nodespace_protocol::replica::{Author, Founding, NewNode, PendingBuffer};
+    use nodespace_protocol::store::MemoryStore;
 
     use super::super::follower::AlarmKind;
+    use super::super::plan::{Picking, Plan};
     use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_ms(1_700_000_000_000 + ms)
+    }
+
+    fn author() -> Author {
+        Author { key: KeyPair::from_seed(&[2; 32]), epoch: 1 }
+    }
+
+    fn founder() -> Replica<MemoryStore> {
+        let founding = Founding { name: "notes".into(), policy: Policy::default(), secret: [3; 32] };
+        let certificate = Certificate::issue(&KeyPair::from_seed(&[1; 32]), author().key.device());
+        let mut replica = Replica::found(MemoryStore::new(), author(), certificate, founding, at(0)).unwrap();
+        replica.commit().unwrap();
+        replica
+    }
+
+    /// The same device, over a copy of its store, when it has written something.
+    fn copy(of: &Replica<MemoryStore>, id: &str) -> Replica<MemoryStore> {
+        let mut copy = Replica::open(of.workspace(), of.store().clone(), Some(author()), at(1)).unwrap();
+        copy.create(at(2), NewNode::text(NodeId::parse(id).unwrap(), None, id.to_owned())).unwrap();
+        copy.commit().unwrap();
+        copy
+    }
+
+    /// Gives somebody who holds so much the rest, which is one packet.
+    fn hand_over(from: &Replica<MemoryStore>, to: &mut Replica<MemoryStore>, held: &BTreeMap<LogId, Vec<Head>>) {
+        for packed in Plan::next(from, held, &Picking::default()).unwrap().segments {
+            let segment = Segment::decode(&packed.bytes).unwrap();
+            let received = PendingBuffer::default().receive(to, segment.log.device, segment, at(3)).unwrap();
+            assert!(received.refused.is_empty() && received.missing.is_none(), "{received:?}");
+        }
+        to.commit().unwrap();
+    }
+
+    /// What a relay that takes everything is remembered to hold in the end, and how many packets that took.
+    fn given(replica: &Replica<MemoryStore>) -> (RelayMemory, usize) {
+        let mut memory = RelayMemory::default();
+        for packets in 0..100 {
+            let plan = Plan::next(replica, &memory.held(), &Picking::default()).unwrap();
+            if plan.is_empty() {
+                return (memory, packets);
+            }
+            memory.note_held(replica, &plan.reached).unwrap();
+        }
+        panic!("it does not end");
+    }
 
     fn known() -> RelayMemory {
         let relay = KeyPair::from_seed(&[1; 32]);
@@ -272,6 +387,7 @@ mod tests {
             attachments_since_ms: 4,
             lacking_through: 10,
             lacking: [(3, 1), (9, 2)].into(),
+            earlier_epoch_ms: Some(8),
         }
     }
 
@@ -310,12 +426,13 @@ mod tests {
     fn what_a_program_before_this_one_kept_is_read() {
         let kept: ciborium::Value = ciborium::de::from_reader(write(&known()).as_slice()).unwrap();
         let ciborium::Value::Map(mut fields) = kept else { panic!("{kept:?}") };
-        let new = ["refused", "attachments_through", "attachments_since_ms", "lacking_through", "lacking"].map(ciborium::Value::from);
+        let new = ["refused", "attachments_through", "attachments_since_ms", "lacking_through", "lacking", "earlier_epoch_ms"];
+        let new = new.map(ciborium::Value::from);
         fields.retain(|(name, _)| !new.contains(name));
         let mut bytes = Vec::new();
         ciborium::into_writer(&ciborium::Value::Map(fields), &mut bytes).unwrap();
         let mut expected = RelayMemory { refused: Vec::new(), attachments_through: 0, attachments_since_ms: 0, ..known() };
-        (expected.lacking_through, expected.lacking) = (0, BTreeMap::new());
+        (expected.lacking_through, expected.lacking, expected.earlier_epoch_ms) = (0, BTreeMap::new(), None);
         assert_eq!(read(&bytes).unwrap(), expected);
     }
 
@@ -337,6 +454,64 @@ mod tests {
         assert_eq!((memory.refused.len(), memory.refused[0].message.len()), (REFUSED_MAX, REASON_CHARACTERS_MAX));
         memory.forget_refused();
         assert_eq!(memory.refused_logs(7_000_000), (BTreeSet::new(), BTreeSet::new()));
+    }
+
+    #[test]
+    fn an_earlier_epoch_is_borne_for_a_minute_that_begins_anew_when_the_relay_is_followed() {
+        let mut memory = RelayMemory { earlier_epoch_ms: None, ..known() };
+        assert!(!memory.note_earlier_epoch(7_000_000), "an instance may not have heard of the new one");
+        assert!(!memory.note_earlier_epoch(7_000_000 + EARLIER_EPOCH_MS - 1));
+        assert!(memory.note_earlier_epoch(7_000_000 + EARLIER_EPOCH_MS));
+        memory.follow(memory.followed());
+        assert!(!memory.note_earlier_epoch(7_000_000 + 2 * EARLIER_EPOCH_MS), "another one answered meanwhile");
+        assert!(!memory.note_earlier_epoch(1_000), "the clock was set back");
+        assert!(memory.note_earlier_epoch(1_000 + EARLIER_EPOCH_MS));
+    }
+
+    #[test]
+    fn of_a_log_with_very_many_ends_more_may_be_held_than_is_remembered() {
+        let (mut memory, log) = (known(), known().held[0].0);
+        assert!(memory.half_remembered().is_empty());
+        memory.held[0].1 = (0..HEADS_ONCE_MAX as u64).map(|seq| Head { seq, hash: OpHash([6; 32]) }).collect();
+        assert_eq!(memory.half_remembered(), [log].into());
+    }
+
+    #[test]
+    fn of_a_log_that_was_forked_very_often_one_end_of_each_branch_is_remembered() {
+        const BRANCHES: usize = HEADS_ONCE_MAX + 6;
+        let founder = founder();
+        let mut reader = Replica::open(founder.workspace(), MemoryStore::new(), None, at(0)).unwrap();
+        hand_over(&founder, &mut reader, &BTreeMap::new());
+        let before = given(&founder).0.held();
+        for number in 0..BRANCHES {
+            hand_over(&copy(&founder, &format!("node-{number}")), &mut reader, &before);
+        }
+        let log = founder.own_log().unwrap();
+        let entry = reader.logs().get(&log).unwrap();
+        assert_eq!(entry.leaves().count(), BRANCHES);
+        let (mut memory, packets) = given(&reader);
+        assert!(packets < 10, "{packets} packets");
+        assert_eq!(memory.held()[&log].len(), BRANCHES, "and nothing that lies before one");
+        // What is met once more, before the fork, says nothing new.
+        let before = memory.clone();
+        let first = Head { seq: 1, hash: reader.store().op(entry.on_path(0, 1).unwrap()).unwrap().hash };
+        memory.note_held(&reader, &[(log, first)]).unwrap();
+        assert_eq!(memory, before);
+    }
+
+    #[test]
+    fn what_is_remembered_from_after_the_store_was_cut_is_found_until_it_is_made_anew() {
+        let cut = founder();
+        let whole = copy(&cut, "lost");
+        let (mut memory, _) = given(&whole);
+        assert!(!memory.is_ahead_of(&whole).unwrap());
+        assert!(memory.is_ahead_of(&cut).unwrap());
+        // Nor does writing something else at the same place hide it.
+        assert!(memory.is_ahead_of(&copy(&cut, "another")).unwrap());
+        memory.rebuild();
+        assert!(!memory.is_ahead_of(&cut).unwrap());
+        memory.stored_through = cut.durable_ops() + 1;
+        assert!(memory.is_ahead_of(&cut).unwrap());
     }
 
     #[test]

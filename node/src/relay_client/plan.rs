@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use nodespace_protocol::ids::{LogId, hex};
+use nodespace_protocol::ids::{LogId, OpHash, hex};
 use nodespace_protocol::log::Head;
 use nodespace_protocol::op::segment::WireOp;
 use nodespace_protocol::op::{OpType, Payload, Segment};
@@ -75,8 +75,8 @@ pub(super) struct Plan {
     pub(super) segments: Vec<PacketSegment>,
     /// Where each one leads, in the same order.
     pub(super) reached: Vec<(LogId, Head)>,
-    /// Operations of each one.
-    pub(super) operations: Vec<usize>,
+    /// The operations of each one.
+    pub(super) operations: Vec<Vec<OpHash>>,
     /// The hash of every attachment, by operation.
     pub(super) checksums: BTreeMap<Uuid, String>,
     /// Attachments that are left behind because the relay would refuse the packet for them.
@@ -138,8 +138,10 @@ impl Plan {
     fn add<S: Store>(&mut self, replica: &Replica<S>, range: &LogRange, segment: &Segment) -> Result<usize, StoreError> {
         let log = replica.logs().get(&range.log);
         let at = |seq: u64| log.and_then(|log| log.on_path(range.branch, seq)).map(|index| replica.store().op(index)).transpose();
+        let mut hashes = Vec::with_capacity(segment.ops.len());
         for seq in segment.first_seq..=segment.last_seq() {
             let Some(op) = at(seq)? else { continue };
+            hashes.push(op.hash);
             self.checksums.extend(op.header.attachment.map(|attachment| (op.hash.uuid(), hex(&attachment.hash))));
             if seq == segment.last_seq() {
                 self.reached.push((range.log, Head { seq, hash: op.hash }));
@@ -148,7 +150,7 @@ impl Plan {
         let previous = if segment.first_seq > 1 { at(segment.first_seq - 1)?.map(|op| op.hash) } else { None };
         let packed = PacketSegment::new(previous, segment);
         let bytes = packed.bytes.len();
-        self.operations.push(segment.ops.len());
+        self.operations.push(hashes);
         self.segments.push(packed);
         Ok(bytes)
     }
@@ -215,7 +217,7 @@ mod tests {
     use nodespace_protocol::clock::Timestamp;
     use nodespace_protocol::conflict::Policy;
     use nodespace_protocol::crypto::KeyPair;
-    use nodespace_protocol::ids::{NodeId, OpHash};
+    use nodespace_protocol::ids::NodeId;
     use nodespace_protocol::membership::{Certificate, Role};
     use nodespace_protocol::replica::{Author, Founding, NewEmbedding, NewNode, PendingBuffer};
     use nodespace_protocol::store::MemoryStore;
@@ -283,7 +285,8 @@ mod tests {
         // Later only what is new goes.
         write(&mut other, 20_000, 3);
         let plan = Plan::next(&other, &held, &Picking::default()).unwrap();
-        assert_eq!((plan.operations.as_slice(), plan.kept_back.len()), (&[3][..], 0));
+        assert_eq!((plan.operations.iter().map(Vec::len).collect::<Vec<_>>(), plan.kept_back.len()), (vec![3], 0));
+        assert_eq!(plan.operations[0].last(), Some(&plan.reached[0].1.hash));
         let picking = Picking { aside: plan.logs(), ..Picking::default() };
         let without = Plan::next(&other, &held, &picking).unwrap();
         assert!(without.is_empty(), "what is set aside is left out");

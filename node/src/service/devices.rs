@@ -4,7 +4,8 @@ use nodespace_protocol::ids::{DeviceId, UserId};
 use nodespace_protocol::membership::device_ticket::WORKSPACES_MAX;
 use nodespace_protocol::membership::{Certificate, DeviceTicket, DeviceWorkspace, WorkspaceAction};
 
-use super::{invites, members, parse};
+use super::invites::{self, Lead};
+use super::{members, parse};
 use crate::engine::{Device, Workspace};
 use crate::model::{AddDevice, DeviceEntry, DeviceIdentity, DeviceInvitation, DeviceList, ErrorCode, MembershipChange, ServiceError};
 
@@ -112,13 +113,13 @@ impl Device {
             workspaces.push(workspace.take_device(client.clone(), certificate).await?);
         }
         workspaces.sort_by_key(|entry| entry.workspace);
-        let (addresses, relay) = invites::fitting(reach);
+        let Lead { addresses, dialled, relay } = invites::lead(reach, Some(self.id()));
         let ticket = DeviceTicket { certificate, workspaces, addresses, relay };
         Ok(DeviceInvitation {
             device: device.to_string(),
             user: certificate.user.to_string(),
             workspaces: ticket.workspaces.iter().map(|entry| entry.workspace.to_string()).collect(),
-            addresses: ticket.addresses.len(),
+            addresses: dialled,
             ticket: ticket.to_text(),
         })
     }

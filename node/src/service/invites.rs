@@ -1,7 +1,7 @@
 //! Invites: written, listed, revoked.
 
 use nodespace_protocol::crypto::KeyPair;
-use nodespace_protocol::ids::OpHash;
+use nodespace_protocol::ids::{DeviceId, OpHash};
 use nodespace_protocol::membership::action::INVITE_USES_MAX;
 use nodespace_protocol::membership::ticket::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
 use nodespace_protocol::membership::{OpenInvite, WorkspaceAction};
@@ -10,6 +10,7 @@ use super::parse;
 use crate::engine::{TicketAddresses, Workspace};
 use crate::model::membership::INVITE_EXPIRES_S_MAX;
 use crate::model::{CreateInvite, ErrorCode, Invitation, InviteEntry, InviteList, MembershipChange, ServiceError, time};
+use crate::net::{address, peer_id};
 
 impl Workspace {
     /// Invites: writes the invite, and answers with the ticket, which is kept nowhere.
@@ -29,12 +30,13 @@ impl Workspace {
         let mut seed = [0; 32];
         let no_random = |error: getrandom::Error| ServiceError::new(ErrorCode::Internal, format!("no random numbers: {error}"));
         getrandom::fill(&mut seed).map_err(no_random)?;
-        let (addresses, relay) = fitting(reach);
         let written = self.write(client, move |replica, now| {
             let expires = now.plus_ms(expires_s.saturating_mul(1_000));
-            Ok(replica.invite(now, &KeyPair::from_seed(&seed), role, expires, uses)?)
+            let ticket = replica.invite(now, &KeyPair::from_seed(&seed), role, expires, uses)?;
+            Ok((ticket, replica.device()))
         });
-        let mut ticket = written.await?;
+        let (mut ticket, device) = written.await?;
+        let Lead { addresses, dialled, relay } = lead(reach, device);
         (ticket.addresses, ticket.relay) = (addresses, relay);
         Ok(Invitation {
             relay: ticket.relay.clone(),
@@ -42,7 +44,7 @@ impl Workspace {
             role: parse::role_name(role).to_owned(),
             expires: time::to_text(ticket.expires),
             uses,
-            addresses: ticket.addresses.len(),
+            addresses: dialled,
             ticket: ticket.to_text(),
         })
     }
@@ -83,9 +85,53 @@ fn entry(open: OpenInvite) -> InviteEntry {
     }
 }
 
-/// As many of the addresses as a ticket takes; what a reader of the ticket would refuse is left out.
-pub(super) fn fitting(reach: TicketAddresses) -> (Vec<String>, Option<String>) {
+/// Where a ticket leads.
+#[derive(Debug)]
+pub(super) struct Lead {
+    /// What goes into it as addresses.
+    pub(super) addresses: Vec<String>,
+    /// How many of them can be dialled: all, or none when all that there is is a name.
+    pub(super) dialled: usize,
+    /// The relay's URL.
+    pub(super) relay: Option<String>,
+}
+
+/// Where a ticket of this device leads: to as many of its addresses as a ticket takes, each with the device's name at the end, for nobody is
+/// dialled of whom it is not known who it is. Without an address the name stands alone: by it the joiner finds the device in the local
+/// network. What a reader of the ticket would refuse is left out.
+pub(super) fn lead(reach: TicketAddresses, device: Option<DeviceId>) -> Lead {
     let fits = |text: &String| text.len() <= ADDRESS_BYTES_MAX && !text.chars().any(char::is_control);
-    let addresses = reach.addresses.into_iter().filter(fits).take(ADDRESSES_MAX).collect();
-    (addresses, reach.relays.into_iter().find(fits))
+    let peer = device.as_ref().and_then(peer_id).map(|peer| peer.to_string());
+    let named = |text: String| match &peer {
+        Some(peer) => address::named(&text, peer),
+        None => text,
+    };
+    let mut addresses: Vec<String> = reach.addresses.into_iter().map(named).filter(fits).take(ADDRESSES_MAX).collect();
+    let dialled = addresses.len();
+    if addresses.is_empty() {
+        addresses.extend(peer.map(|peer| address::named("", &peer)));
+    }
+    Lead { addresses, dialled, relay: reach.relays.into_iter().find(fits) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ticket_says_who_is_there_with_and_without_an_address() {
+        let device = KeyPair::from_seed(&[7; 32]).device();
+        let name = format!("/p2p/{}", peer_id(&device).unwrap());
+        let of = |addresses: &[&str]| {
+            let reach = TicketAddresses { addresses: addresses.iter().map(|text| (*text).to_owned()).collect(), relays: Vec::new() };
+            let Lead { addresses, dialled, .. } = lead(reach, Some(device));
+            (addresses, dialled)
+        };
+        assert_eq!(of(&[]), (vec![name.clone()], 0), "the name alone is no address");
+        let whole = format!("/ip4/192.0.2.1/tcp/4100{name}");
+        assert_eq!(of(&["/ip4/192.0.2.1/tcp/4100"]), (vec![whole.clone()], 1));
+        assert_eq!(of(&[whole.as_str()]), (vec![whole.clone()], 1), "it is said once");
+        let too_long = format!("/dns4/{}/tcp/4100", "x".repeat(ADDRESS_BYTES_MAX - 20));
+        assert_eq!(of(&[too_long.as_str(), "a\u{7}b"]), (vec![name], 0), "with its name it has to fit");
+    }
 }

@@ -18,10 +18,14 @@ impl Workspace {
     /// # Errors
     /// When the device is stopping.
     pub async fn sync_status(&self) -> Result<DeviceStatus, ServiceError> {
-        let status = self.watch_sync_status().borrow().clone();
+        let published = self.watch_sync_status();
+        let status = published.borrow().clone();
         // What is held by now: whoever wrote a moment ago must not be told that it is synced.
-        let operations = self.read(|replica| u64::from(replica.durable_ops())).await?;
-        Ok(status.as_of(operations))
+        match self.read(|replica| u64::from(replica.durable_ops())).await {
+            Ok(operations) => Ok(status.as_of(operations)),
+            // Where a fault has ended the writer, whoever syncs has said so, with what to do.
+            Err(error) => Some(published.borrow().clone()).filter(DeviceStatus::has_failed).ok_or(error),
+        }
     }
 
     /// A target by its name: `relay`, or a device's key or an unambiguous beginning of it.

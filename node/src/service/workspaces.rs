@@ -9,16 +9,14 @@ use crate::engine::{Device, Workspace};
 use crate::model::{CreateWorkspace, ErrorCode, ServiceError, UpdateWorkspace, WorkspaceList, WorkspaceState, WorkspaceSummary};
 
 impl Device {
-    /// All workspaces of this device.
-    ///
-    /// # Errors
-    /// When the device is stopping.
-    pub async fn list_workspaces(&self) -> Result<WorkspaceList, ServiceError> {
+    /// All workspaces of this device. One that cannot be read is shown as failed, and hides no other.
+    pub async fn list_workspaces(&self) -> WorkspaceList {
         let mut list = WorkspaceList::default();
         for workspace in self.workspaces() {
-            list.workspaces.push(self.summary(&workspace).await?);
+            let summary = self.summary(&workspace).await;
+            list.workspaces.push(summary.unwrap_or_else(|error| self.failed(&workspace, &error)));
         }
-        Ok(list)
+        list
     }
 
     /// Founds a workspace; this device's user becomes its owner.
@@ -77,6 +75,20 @@ impl Device {
         workspace.forget_ticket().await?;
         self.forget_workspace(workspace.id()).await?;
         Ok(summary)
+    }
+
+    /// What there is to say of a workspace that cannot be read.
+    fn failed(&self, workspace: &Workspace, error: &ServiceError) -> WorkspaceSummary {
+        WorkspaceSummary {
+            workspace: workspace.id().to_string(),
+            name: String::new(),
+            default: self.default_workspace() == Some(workspace.id()),
+            state: WorkspaceState::Failed,
+            role: None,
+            members: 0,
+            ops: 0,
+            sync: format!("cannot be read: {error}; start the daemon again, its log says more"),
+        }
     }
 
     async fn summary(&self, workspace: &Workspace) -> Result<WorkspaceSummary, ServiceError> {

@@ -53,6 +53,9 @@ pub enum SyncFailure {
     /// Our own disk failed.
     #[error("the store failed; free disk space or check the disk, then start again")]
     StoreFailed,
+    /// A fault of our own program.
+    #[error("a fault of NodeSpace ended it; it is begun anew by itself, please report what the log says")]
+    Fault,
 }
 
 /// A node in words, when there is one.
@@ -94,13 +97,14 @@ impl SyncFailure {
             Self::TurnedAway => "turned_away",
             Self::RelayNotTrusted => "relay_not_trusted",
             Self::StoreFailed => "store_failed",
+            Self::Fault => "fault",
         }
     }
 
     /// What it asks for first.
     pub fn remedy(&self) -> Remedy {
         match self {
-            Self::Timeout { .. } | Self::Unreachable | Self::RateLimited { .. } | Self::ProtocolBroken => Remedy::Patience,
+            Self::Timeout { .. } | Self::Unreachable | Self::RateLimited { .. } | Self::ProtocolBroken | Self::Fault => Remedy::Patience,
             // Conflicts on no node name nothing that could be set aside.
             Self::ConflictResolutionFailed { nodes } if nodes.is_empty() => Remedy::Rebuild,
             Self::ConflictResolutionFailed { .. } | Self::DataCorruption { node: Some(_) } => Remedy::SetAside,

@@ -121,7 +121,6 @@ impl SyncMonitor {
     pub fn record_skip(&self, reason: SkipReason) {
         let reason = match reason {
             SkipReason::AlreadySyncing => "already_syncing",
-            SkipReason::Offline => "offline",
             SkipReason::Unreachable => "unreachable",
             SkipReason::NoTargets => "no_targets",
             SkipReason::TooManyTargets => "too_many_targets",

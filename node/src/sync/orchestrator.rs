@@ -24,6 +24,7 @@ pub use self::event::{OrchestratorInput, OrchestratorOutput, SkipReason, Trigger
 use self::schedule::{Running, Schedule};
 use super::failure::SyncFailure;
 use super::target::{AttemptId, SyncCounts, Target};
+use super::wake::WakeWatch;
 
 /// How long after a success a target is asked again, in milliseconds: the document's 30 s. Jitter and backoff are added.
 pub const INTERVAL_MS: u64 = 30_000;
@@ -36,8 +37,6 @@ pub const RELAY_PATIENCE_MS: u64 = 10_000;
 pub const SPACING_MS: u64 = 1_000;
 /// After waking, targets become due within this time, in milliseconds, so that not all start at once on a network that is just coming up.
 pub const WAKE_SPREAD_MS: u64 = 1_000;
-/// A wall clock that went ahead of the monotonic one by more than this, in milliseconds, tells that the machine slept.
-pub const WAKE_JUMP_MS: u64 = 10_000;
 /// An attempt of which nothing is heard for this long, in milliseconds, is given up and counts as failed.
 pub const STALL_MS: u64 = 60_000;
 /// Attempts with peers at one time. Further peers wait for a place. The relay has a place of its own.
@@ -85,8 +84,7 @@ pub struct SyncOrchestrator {
     seed: u64,
     interval_ms: u64,
     now: u64,
-    network: bool,
-    wall: Option<u64>,
+    wake: WakeWatch,
     attempts: u64,
     targets: BTreeMap<Target, Schedule>,
     outputs: VecDeque<OrchestratorOutput>,
@@ -99,8 +97,7 @@ impl SyncOrchestrator {
             seed,
             interval_ms: INTERVAL_MS,
             now,
-            network: true,
-            wall: None,
+            wake: WakeWatch::default(),
             attempts: 0,
             targets: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -121,8 +118,6 @@ impl SyncOrchestrator {
             OrchestratorInput::Reachable(target) => self.reachable(target),
             OrchestratorInput::Unreachable(target) => self.unreachable(&target),
             OrchestratorInput::Forget(target) => self.forget(&target),
-            OrchestratorInput::NetworkUp => self.network_up(),
-            OrchestratorInput::NetworkDown => self.network = false,
             OrchestratorInput::GapSeen(target) => self.trigger(&target, Trigger::GapSeen),
             OrchestratorInput::Retry(target) => self.trigger(&target, Trigger::Recovery),
             OrchestratorInput::Wall { wall_ms } => self.wall(wall_ms),
@@ -227,19 +222,11 @@ impl SyncOrchestrator {
         }
     }
 
-    fn network_up(&mut self) {
-        if !self.network {
-            self.network = true;
-            self.trigger_all(Trigger::Connect);
-        }
-    }
-
     fn wall(&mut self, wall_ms: u64) {
-        // What is kept is the difference of the two clocks, so that a slow drift never adds up to a jump.
-        let difference = wall_ms.wrapping_sub(self.now);
-        let ahead = self.wall.replace(difference).map_or(0, |before| difference.wrapping_sub(before).cast_signed());
-        if ahead > WAKE_JUMP_MS.cast_signed() {
-            self.trigger_all(Trigger::Wake);
+        if self.wake.woke(wall_ms, self.now) {
+            for schedule in self.targets.values_mut() {
+                schedule.trigger(Trigger::Wake, self.now);
+            }
         }
     }
 
@@ -247,12 +234,6 @@ impl SyncOrchestrator {
         let now = self.now;
         if let Some(schedule) = self.targets.get_mut(target) {
             schedule.trigger(trigger, now);
-        }
-    }
-
-    fn trigger_all(&mut self, trigger: Trigger) {
-        for schedule in self.targets.values_mut() {
-            schedule.trigger(trigger, self.now);
         }
     }
 
@@ -273,7 +254,7 @@ impl SyncOrchestrator {
     fn request_one(&mut self, target: Target) {
         let reason = match self.targets.get(&target) {
             Some(schedule) if schedule.running.is_some() => Some(SkipReason::AlreadySyncing),
-            Some(schedule) if schedule.reachable => (!self.network).then_some(SkipReason::Offline),
+            Some(schedule) if schedule.reachable => None,
             _ => Some(SkipReason::Unreachable),
         };
         self.trigger(&target, Trigger::Request);
@@ -332,9 +313,6 @@ impl SyncOrchestrator {
 
     /// Starts what is due and has a place: those that are due longest first, then peers by name, then the relay.
     fn dispatch(&mut self) {
-        if !self.network {
-            return;
-        }
         let mut due: Vec<(u64, Target)> = self.targets.iter().filter_map(|(target, schedule)| Some((schedule.due()?, *target))).collect();
         due.retain(|(at, target)| *at <= self.now && *target != Target::Relay);
         due.sort_unstable();
@@ -365,7 +343,6 @@ impl SyncOrchestrator {
     fn wakes_at(&self, target: &Target, schedule: &Schedule, no_place: bool) -> Option<u64> {
         match (&schedule.running, target) {
             (Some(running), _) => Some(Running::stalls_at(running)),
-            _ if !self.network => None,
             (None, Target::Relay) => self.relay_starts_at(schedule),
             // What waits for a place is started by whoever leaves one: the ends and stalls of those that run are its timers.
             (None, Target::Peer { .. }) => schedule.due().filter(|_| !no_place),

@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::board::{StatusBoard, StatusInput};
-use super::recovery::Subject;
+use self::board::{help_wanted, summary};
+use super::failure::{Remedy, SyncFailure};
+use super::recovery::{Intervention, Subject};
 use super::target::Target;
 
 /// How many operations are missing somewhere.
@@ -192,6 +194,37 @@ impl DeviceStatus {
             self.summary = Summary::Behind;
         }
         self
+    }
+
+    /// What is left to say when whoever syncs has ended by a failure: of nobody it is known any more how it stands, and nobody finds out.
+    #[must_use]
+    pub fn given_up(mut self, failure: &SyncFailure) -> Self {
+        for status in &mut self.targets {
+            *status = TargetStatus {
+                target: status.target,
+                state: TargetState::Failing,
+                missing_there: Missing::Unknown,
+                missing_here: Missing::Unknown,
+                sent: Progress::default(),
+                received: Progress::default(),
+                rate: 0,
+                last_success_ms: status.last_success_ms,
+                failure: Some(FailureNote { code: failure.code().to_owned(), message: failure.to_string() }),
+            };
+        }
+        self.help_wanted.retain(|case| matches!(case.subject, Subject::Node { .. }));
+        if failure.remedy() == Remedy::Person {
+            let subjects = self.targets.iter().map(|status| Subject::Target { target: status.target });
+            let cases = subjects.map(|subject| Intervention { subject, attempts: 1, failure: failure.clone() });
+            self.help_wanted.splice(0..0, cases.map(|case| help_wanted(&case)));
+        }
+        self.summary = summary(&self.targets, &self.help_wanted);
+        self
+    }
+
+    /// Whether it has failed with everybody, and there is somebody.
+    pub fn has_failed(&self) -> bool {
+        !self.targets.is_empty() && self.targets.iter().all(|target| target.state == TargetState::Failing)
     }
 
     /// Whether everybody who can be reached holds what is held here, and somebody does.

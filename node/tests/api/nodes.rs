@@ -174,6 +174,10 @@ async fn health_and_metrics_say_how_the_device_is() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(!text.contains("secret-note"));
+    let documented = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md")).unwrap();
+    for metric in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        assert!(documented.contains(&format!("`{metric}")), "docs/OPERATIONS.md does not name {metric}");
+    }
     api.options.stop.cancel();
     let stopping = api.get("/health").await;
     assert_eq!((stopping.status, &stopping.json()["status"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("stopping")));

@@ -83,12 +83,18 @@ pub(crate) fn finish(command: &mut Command, input: Option<&[u8]>) -> Ran {
 #[derive(Debug)]
 pub(crate) struct Home {
     folder: tempfile::TempDir,
+    /// Whether the program meets others there.
+    network: bool,
 }
+
+/// A network that ends at this machine: others are met by addresses alone, at ports that the system chooses.
+const LOOPBACK: [(&str, &str); 3] =
+    [("NODESPACE_NETWORK_ENABLED", "true"), ("NODESPACE_NETWORK_LISTEN", "/ip4/127.0.0.1/tcp/0"), ("NODESPACE_NETWORK_MDNS", "false")];
 
 impl Home {
     /// A place where no home is yet.
     pub(crate) fn empty() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), network: false }
     }
 
     /// A new home.
@@ -96,6 +102,12 @@ impl Home {
         let home = Self::empty();
         home.run(&["init", "--name", "Test"]).done();
         home
+    }
+
+    /// The same with the network on, on the loopback.
+    pub(crate) fn on_loopback(mut self) -> Self {
+        self.network = true;
+        self
     }
 
     /// Where it is.
@@ -111,6 +123,7 @@ impl Home {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = program();
         command.arg("--home").arg(self.path()).args(arguments);
+        command.envs(LOOPBACK.into_iter().filter(|_| self.network));
         command
     }
 

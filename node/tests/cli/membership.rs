@@ -1,8 +1,16 @@
 //! Workspaces, invites, members and devices by hand, on one device; what needs a peer is refused with words.
 
+use std::time::{Duration, Instant};
+
+use nodespace_node::net::address::split_peer;
+use nodespace_node::net::{Multiaddr, device_of};
+use nodespace_protocol::membership::{DeviceTicket, Ticket};
 use serde_json::{Value, json};
 
 use crate::harness::Home;
+
+/// How long a daemon that is ready may take until it listens, on a machine that is busy with other tests.
+const LISTEN_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// A home with keys and nothing else.
 fn empty() -> Home {
@@ -86,12 +94,68 @@ fn an_invite_is_a_text_and_a_code() {
     }
 }
 
+/// The device that an address names, and what stands before the name.
+fn named(address: &str) -> (String, String) {
+    let (before, peer) = split_peer(&address.parse::<Multiaddr>().unwrap()).unwrap();
+    (device_of(&peer).unwrap().to_string(), before.to_string())
+}
+
+#[test]
+fn a_ticket_without_an_address_names_its_device() {
+    let device = |home: &Home| home.run(&["--json", "device", "request"]).json()["device"].as_str().unwrap().to_owned();
+    let home = Home::new();
+    let (own, next) = (device(&home), device(&Home::empty()));
+    let invited = home.run(&["--json", "invite"]).json();
+    assert_eq!(invited["addresses"], 0);
+    let addresses = Ticket::parse(invited["ticket"].as_str().unwrap()).unwrap().addresses;
+    assert_eq!(addresses.iter().map(|address| named(address)).collect::<Vec<_>>(), [(own.clone(), String::new())]);
+    let added = home.run(&["--json", "device", "add", &next]).json();
+    assert_eq!(added["addresses"], 0);
+    let addresses = DeviceTicket::parse(added["ticket"].as_str().unwrap()).unwrap().addresses;
+    assert_eq!(addresses.iter().map(|address| named(address)).collect::<Vec<_>>(), [(own, String::new())]);
+    let said = home.run(&["invite"]).done();
+    assert!(said.contains("only this device's name") && said.contains("No daemon runs here"), "{said}");
+}
+
+#[test]
+fn a_ticket_leads_to_a_running_device() {
+    let (ana, ben) = (Home::new().on_loopback(), Home::empty().on_loopback());
+    ana.create(&["from Ana", "--id", "hello"]);
+    let daemon = ana.daemon();
+    let deadline = Instant::now() + LISTEN_TIME_MAX;
+    // An invite is an operation: none is made before there is an address for it.
+    while ana.run(&["--json", "peers"]).json()["listening"].as_array().is_none_or(Vec::is_empty) {
+        assert!(Instant::now() < deadline, "it does not listen; its log:\n{}", daemon.log());
+    }
+    // What is shown and what goes into tickets is told by different tasks.
+    let invited = loop {
+        let invited = ana.run(&["--json", "invite"]).json();
+        if invited["addresses"] != 0 {
+            break invited;
+        }
+        assert!(Instant::now() < deadline, "it does not listen; its log:\n{}", daemon.log());
+    };
+    let joined = ben.run(&["join", invited["ticket"].as_str().unwrap()]);
+    assert!(joined.err.contains("made a home"), "{joined:?}");
+    let told = joined.done();
+    assert!(told.contains("Test") && told.contains("editor") && told.contains("a member has confirmed it"), "{told}");
+    daemon.stop();
+    assert_eq!(ben.get("hello")["content"], "from Ana", "it holds everything itself");
+    let members = ana.run(&["--json", "members"]).json();
+    let roles: Vec<&Value> = members["members"].as_array().unwrap().iter().map(|member| &member["role"]).collect();
+    assert_eq!(roles, ["owner", "editor"]);
+    assert_eq!(ben.run(&["--json", "members"]).json()["members"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn configured_addresses_go_into_tickets() {
     let home = Home::new();
     let config = "[network]\nannounce = [\"/dns4/home.example.org/tcp/4100\"]\n\n[relay]\nurls = [\"https://relay.example.org\"]\n";
     std::fs::write(home.path().join("config.toml"), config).unwrap();
-    assert_eq!(home.run(&["--json", "invite"]).json()["addresses"], 1);
+    let invited = home.run(&["--json", "invite"]).json();
+    assert_eq!(invited["addresses"], 1);
+    let addresses = Ticket::parse(invited["ticket"].as_str().unwrap()).unwrap().addresses;
+    assert_eq!(named(&addresses[0]).1, "/dns4/home.example.org/tcp/4100", "and say whose they are");
     let wrong = "[network]\nannounce = [\"home.example.org:4100\"]\nlisten = [\"/ip4/0.0.0.0/tcp/x\"]\n\n[relay]\nurls = [\"relay\"]\n";
     std::fs::write(home.path().join("config.toml"), wrong).unwrap();
     let told = home.run(&["invite"]).fails(2, "3 mistakes");
@@ -181,6 +245,7 @@ fn what_needs_a_peer_says_how_to_get_one() {
     let daemon = home.daemon();
     home.run(&["peers"]).fails(7, "network.enabled");
     assert!(home.run(&["sync", "status"]).done().starts_with("local only"));
-    assert!(home.run(&["invite"]).done().contains("It carries no address"));
+    let invited = home.run(&["invite"]).done();
+    assert!(invited.contains("It carries no address") && invited.contains("The network of the daemon is off"), "{invited}");
     daemon.stop();
 }

@@ -33,20 +33,45 @@ pub(crate) fn set_back(key: &KeyPair, last: &Checkpoint, answer: SyncResponse) -
 pub(crate) fn retell(key: &KeyPair, last: &Checkpoint, mut answer: SyncResponse) -> SyncResponse {
     assert!(answer.pushed.is_empty(), "the victim has nothing of its own among them");
     answer.segments.reverse();
-    let mut running = RunningHash(last.running_hash.as_slice().try_into().unwrap());
+    tell_on(key, last, answer)
+}
+
+/// The first of what is new twice, as one does whose log must be long enough without something that was dropped.
+pub(crate) fn repeat(key: &KeyPair, last: &Checkpoint, mut answer: SyncResponse) -> SyncResponse {
+    let Some(first) = answer.segments.first().filter(|_| answer.pushed.is_empty()).cloned() else { return answer };
+    answer.segments.insert(0, first);
+    tell_on(key, last, answer)
+}
+
+/// An answer that goes on from the last word with its segments, and is signed so.
+fn tell_on(key: &KeyPair, last: &Checkpoint, answer: SyncResponse) -> SyncResponse {
+    let (mut running, mut at) = (RunningHash(last.running_hash.as_slice().try_into().unwrap()), last.cursor());
     for packed in &answer.segments {
         let segment = Segment::decode(&packed.bytes).unwrap();
         let ops = segment.verify(&last.workspace_id, packed.previous, &|_: &_| None).unwrap();
         running = running.after(ops.iter().map(|op| &op.hash));
+        at.version += ops.len() as u64;
     }
-    let checkpoint = Checkpoint::sign(key, last.workspace_id, answer.cursor(), running);
-    SyncResponse { checkpoint: Some(checkpoint), ..answer }
+    let checkpoint = Checkpoint::sign(key, last.workspace_id, at, running);
+    SyncResponse { latest_version: at.version, checkpoint: Some(checkpoint), ..answer }
 }
+
+/// The log ends where it ended: what others wrote since is left out, and what the device brings is acknowledged and left out as well.
+pub(crate) fn omit(_: &KeyPair, last: &Checkpoint, answer: SyncResponse) -> SyncResponse {
+    let ended = SyncResponse::nothing_new(last.cursor());
+    SyncResponse { checkpoint: Some(last.clone()), applied_operations: answer.applied_operations, ..ended }
+}
+
+/// Makes something else of the relay's answer to any other question. Given are the first line of the request and the body of the answer.
+pub(crate) type Twist = fn(&str, Vec<u8>) -> Vec<u8>;
 
 /// What is said, and was.
 #[derive(Default)]
 struct Told {
     lie: Option<Lie>,
+    twist: Option<Twist>,
+    /// Nothing is answered.
+    is_away: bool,
     /// By device: the last word that it was given.
     last: BTreeMap<DeviceId, Checkpoint>,
 }
@@ -78,6 +103,16 @@ impl Liar {
     pub(crate) fn tell(&self, lie: Option<Lie>) {
         self.told.lock().unwrap().lie = lie;
     }
+
+    /// Twists other answers from now on, or not any more.
+    pub(crate) fn twist(&self, twist: Option<Twist>) {
+        self.told.lock().unwrap().twist = twist;
+    }
+
+    /// Cannot be reached from now on, or again.
+    pub(crate) fn be_away(&self, is_away: bool) {
+        self.told.lock().unwrap().is_away = is_away;
+    }
 }
 
 impl Told {
@@ -95,6 +130,9 @@ impl Told {
 
 /// Hands one request on, and its answer back; then the connection ends.
 fn answer(mut stream: TcpStream, to: &str, key: &KeyPair, told: &Mutex<Told>) -> io::Result<()> {
+    if told.lock().unwrap().is_away {
+        return Ok(());
+    }
     let (head, body) = request(&mut BufReader::new(stream.try_clone()?))?;
     let mut relay = TcpStream::connect(to)?;
     relay.write_all(head.as_bytes())?;
@@ -104,8 +142,14 @@ fn answer(mut stream: TcpStream, to: &str, key: &KeyPair, told: &Mutex<Told>) ->
     let end = whole.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let status = String::from_utf8_lossy(&whole[..end]).lines().next().unwrap_or_default().to_owned();
     let mut said = whole.split_off(end + 4);
-    if head.starts_with("POST /v1/sync") && status.contains(" 200 ") {
-        said = told.lock().unwrap().consider(key, &body, &said);
+    if status.contains(" 200 ") {
+        let mut told = told.lock().unwrap();
+        let twist = told.twist;
+        said = match twist {
+            _ if head.starts_with("POST /v1/sync") => told.consider(key, &body, &said),
+            Some(twist) => twist(head.lines().next().unwrap_or_default(), said),
+            None => said,
+        };
     }
     write!(stream, "{status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", said.len())?;
     stream.write_all(&said)

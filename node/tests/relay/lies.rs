@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::liar::{Liar, Lie, fork, retell, set_back};
+use crate::liar::{Liar, Lie, fork, omit, repeat, retell, set_back};
 use crate::stage::{Home, Relay};
 
 fn relay_of(home: &Home) -> Value {
@@ -11,13 +11,14 @@ fn relay_of(home: &Home) -> Value {
 
 /// Syncs, whatever comes of it.
 fn try_to_sync(home: &Home) -> Value {
-    let (_, out, err) = home.ran(&["sync", "now", "--wait", "10s", "--json"]);
+    let (_, out, err) = home.ran(&["sync", "now", "--wait", "60s", "--json"]);
     let answer = serde_json::from_str(out.lines().last().unwrap_or_default()).or_else(|_| serde_json::from_str(&out));
     answer.unwrap_or_else(|error| panic!("{error}: {out}{err}"))
 }
 
-/// A device that has synced is lied to. Answers the alarm that it raises, when the lie is over and its relay was honest again.
-fn lied_to(lie: Lie) -> Option<Value> {
+/// A device that has synced is lied to, when it has written something if that is what the lie is about. Answers the alarm that it raises, when
+/// the lie is over and its relay was honest again.
+fn lied_to(lie: Lie, is_about_what_is_written: bool) -> Option<Value> {
     let relay = Relay::start()?;
     let liar = Liar::before(&relay);
     let home = Home::new();
@@ -28,6 +29,9 @@ fn lied_to(lie: Lie) -> Option<Value> {
     assert_eq!(relay_of(&home)["alarm"], Value::Null);
 
     liar.tell(Some(lie));
+    if is_about_what_is_written {
+        home.run(&["node", "create", "--id", "meanwhile", "during the lie"]);
+    }
     assert_ne!(try_to_sync(&home)["summary"]["state"], "synced");
     let alarm = relay_of(&home)["alarm"].clone();
     assert!(alarm.is_object(), "no alarm was raised");
@@ -47,7 +51,7 @@ fn lied_to(lie: Lie) -> Option<Value> {
 
 #[test]
 fn two_signed_logs_of_one_version_raise_an_alarm_that_holds_both() {
-    let Some(alarm) = lied_to(fork) else { return };
+    let Some(alarm) = lied_to(fork, false) else { return };
     let (before, now) = (&alarm["before"], &alarm["now"]);
     assert_eq!((&before["epoch"], &before["version"]), (&now["epoch"], &now["version"]), "{alarm}");
     assert_ne!(before["running_hash"], now["running_hash"]);
@@ -57,11 +61,69 @@ fn two_signed_logs_of_one_version_raise_an_alarm_that_holds_both() {
 
 #[test]
 fn a_signed_log_that_is_shorter_than_one_signed_before_raises_an_alarm_that_holds_both() {
-    let Some(alarm) = lied_to(set_back) else { return };
+    let Some(alarm) = lied_to(set_back, false) else { return };
     let (before, now) = (&alarm["before"], &alarm["now"]);
     assert_eq!(before["epoch"], now["epoch"]);
     assert_eq!(before["version"].as_u64().unwrap(), now["version"].as_u64().unwrap() + 1);
     assert!(alarm["message"].as_str().unwrap().contains("set back"), "{alarm}");
+}
+
+#[test]
+fn an_acknowledgement_of_what_the_signed_log_does_not_hold_raises_an_alarm() {
+    let Some(alarm) = lied_to(omit, true) else { return };
+    assert!(alarm["message"].as_str().unwrap().contains("acknowledged operation"), "{alarm}");
+    assert!(alarm["now"]["signature"].is_string(), "the log without it is signed: {alarm}");
+}
+
+#[test]
+fn what_is_withheld_from_one_device_is_missed_when_it_comes_by_another_way() {
+    let Some(relay) = Relay::start() else { return };
+    let liar = Liar::before(&relay);
+    let (victim, other) = (Home::new(), Home::new());
+    victim.run(&["init", "--name", "Notes"]);
+    victim.run(&["relay", "add", &liar.url]);
+    let ticket = victim.invite();
+    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
+    other.run(&["join", &ticket]);
+    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
+    other.run(&["node", "create", "--id", "withheld", "written by the other one"]);
+    assert_eq!(try_to_sync(&other)["summary"]["state"], "synced");
+
+    // What nobody else tells of cannot be missed.
+    liar.tell(Some(omit));
+    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
+    assert_ne!(victim.ran(&["node", "get", "withheld"]).0, Some(0));
+    assert_eq!(relay_of(&victim)["alarm"], Value::Null);
+    // It comes by another way, here by another relay; the one that withheld it is brought it, as every relay is that lacks something.
+    victim.run(&["relay", "add", &relay.url]);
+    liar.be_away(true);
+    try_to_sync(&victim);
+    assert_eq!(victim.text("withheld"), "written by the other one");
+    assert_eq!(relay_of(&victim)["alarm"], Value::Null);
+    liar.be_away(false);
+    try_to_sync(&victim);
+    let alarm = relay_of(&victim)["alarm"].clone();
+    assert!(alarm["message"].as_str().is_some_and(|message| message.contains("acknowledged operation")), "{alarm}");
+}
+
+#[test]
+fn a_log_that_is_long_enough_by_telling_something_twice_is_not_one_that_holds_everything() {
+    let Some(relay) = Relay::start() else { return };
+    let liar = Liar::before(&relay);
+    let (victim, other) = (Home::new(), Home::new());
+    victim.run(&["init", "--name", "Notes"]);
+    victim.run(&["relay", "add", &liar.url]);
+    let ticket = victim.invite();
+    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
+    other.run(&["join", &ticket]);
+    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
+    other.run(&["node", "create", "--id", "twice", "written by the other one"]);
+    assert_eq!(try_to_sync(&other)["summary"]["state"], "synced");
+    liar.tell(Some(repeat));
+    let status = try_to_sync(&victim);
+    let codes: Vec<&Value> = status["targets"].as_array().unwrap().iter().map(|target| &target["failure"]["code"]).collect();
+    assert!(codes.contains(&&Value::from("version_mismatch")), "both are counted: {status}");
+    assert_eq!(victim.text("twice"), "written by the other one", "what came is kept");
 }
 
 #[test]

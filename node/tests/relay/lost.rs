@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::liar::{Liar, Twist};
 use crate::stage::{Home, Relay};
 
 #[test]
@@ -95,4 +96,46 @@ fn an_embedding_that_the_relay_had_not_got_when_its_operation_was_pulled_comes_l
     // The row is written again behind the search that opens the table: the next one shows it at the latest.
     let found = (0..5).map(|_| reader.ran_with_table(&near)).find(|(code, out, _)| *code == Some(0) && out.contains("\"a\""));
     assert!(found.is_some(), "the reader never finds it: {:?}", reader.ran_with_table(&near));
+}
+
+/// More than any answer may be, where attachments are asked for.
+fn flood(request: &str, answer: Vec<u8>) -> Vec<u8> {
+    if request.contains("/attachments/fetch") { vec![0; 9 << 20] } else { answer }
+}
+
+/// What is no answer, where attachments are asked for.
+fn garble(request: &str, answer: Vec<u8>) -> Vec<u8> {
+    if request.contains("/attachments/fetch") { b"<html>".to_vec() } else { answer }
+}
+
+#[test]
+fn answers_about_attachments_that_are_of_no_use_keep_nothing_else_from_coming() {
+    let Some(relay) = Relay::start() else { return };
+    let liar = Liar::before(&relay);
+    let (author, reader) = (Home::new(), Home::new());
+    author.run(&["init", "--name", "Notes"]);
+    author.run(&["relay", "add", &liar.url]);
+    let ticket = author.invite();
+    author.sync();
+    reader.run(&["join", &ticket]);
+    reader.sync();
+    let vector = author.file("vector", "[0.5, -1, 0.25]");
+    let twists: [(&str, Twist); 2] = [("flooded", flood), ("garbled", garble)];
+    for (id, twist) in twists {
+        author.run(&["node", "create", "--id", id, "with an embedding"]);
+        author.run(&["embed", id, "--model", "m", "--vector-file", &vector]);
+        author.sync();
+        liar.twist(Some(twist));
+        reader.sync();
+        liar.twist(None);
+        assert_eq!(reader.text(id), "with an embedding", "operations do not wait for attachments");
+    }
+    // What was given up is asked for like everything that is lacking.
+    reader.sync();
+    for (id, _) in twists {
+        let near = ["--json", "search", "--near", id, "--model", "m"];
+        // The row is written again behind the search that opens the table: the next one shows it at the latest.
+        let found = (0..5).map(|_| reader.ran_with_table(&near)).any(|(code, out, _)| code == Some(0) && out.contains(id));
+        assert!(found, "the reader never finds {id}: {:?}", reader.ran_with_table(&near));
+    }
 }

@@ -6,7 +6,9 @@
 #![expect(clippy::print_stderr, reason = "why a test does nothing has to be seen")]
 
 mod apart;
+mod cut;
 mod liar;
 mod lies;
 mod lost;
+mod reconciled;
 mod stage;

@@ -159,6 +159,11 @@ impl Home {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
+    /// Where it is kept.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
     /// Writes a file; answers where.
     pub(crate) fn file(&self, name: &str, text: &str) -> String {
         let path = self.folder.path().join(name);
@@ -215,7 +220,7 @@ impl Home {
         }
         command.env("NODESPACE_NETWORK_MDNS", "false").env("NODESPACE_NETWORK_LISTEN", "/ip4/127.0.0.1/tcp/0");
         command.env("NODESPACE_PROJECTION_ENABLED", projection);
-        let output = command.arg("--home").arg(self.folder.path().join("home")).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let output = command.arg("--home").arg(self.path()).args(arguments).stdin(Stdio::null()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code(), text(output.stdout), text(output.stderr))
     }

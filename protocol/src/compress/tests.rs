@@ -143,6 +143,27 @@ fn memory_stays_within_the_bound() {
 }
 
 #[test]
+fn a_frame_says_how_much_it_may_become() {
+    let bytes = b"some text that repeats itself, ".repeat(4_000);
+    let limits = Limits { encoded_max: 1 << 20, decoded_max: 1 << 20, ratio_max: 10_000 };
+    let zstd = packed(&bytes, CompressionType::Zstd);
+    let may_become = |bytes: &[u8], compression| limits.decoded_max_of_frame(bytes, compression);
+    assert_eq!(may_become(&zstd, CompressionType::Zstd), bytes.len());
+    assert_eq!(may_become(&bytes, CompressionType::None), bytes.len());
+    // Not more than the limits allow, whatever it says; and that much when it says nothing.
+    assert_eq!(Limits { decoded_max: 1_000, ..limits }.decoded_max_of_frame(&zstd, CompressionType::Zstd), 1_000);
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), ZSTD_LEVEL).unwrap();
+    encoder.write_all(&bytes).unwrap();
+    for (silent, compression) in [
+        (encoder.finish().unwrap(), CompressionType::Zstd),
+        (packed(&bytes, CompressionType::Gzip), CompressionType::Gzip),
+        (zstd[..5].to_vec(), CompressionType::Zstd),
+    ] {
+        assert_eq!(may_become(&silent, compression), limits.decoded_max_of(silent.len()), "{compression:?}");
+    }
+}
+
+#[test]
 fn a_declared_size_or_window_reserves_nothing() {
     // A frame header that declares 2^62 bytes in a single segment: its window would be as large.
     let mut frame = ZSTD_MAGIC.to_vec();

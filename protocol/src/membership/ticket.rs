@@ -29,7 +29,8 @@ pub struct Ticket {
     pub role: Role,
     /// When the invite ends.
     pub expires: Timestamp,
-    /// Addresses of members, as multiaddresses.
+    /// Addresses of members, as multiaddresses with the peer id at the end; a peer id alone (`/p2p/..`) names a member whose address is to be
+    /// found out, such as by multicast.
     pub addresses: Vec<String>,
     /// A relay's URL.
     pub relay: Option<String>,

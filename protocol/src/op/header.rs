@@ -164,7 +164,7 @@ impl Header {
         Ok(())
     }
 
-    /// Reads the full form, as it stands in fork proofs and test vectors, with the workspace it names.
+    /// Reads the full form, as it stands in fork proofs, claims and test vectors, with the workspace it names.
     ///
     /// # Errors
     /// When the bytes are not exactly one header in its one encoding.

@@ -152,12 +152,10 @@ impl Segment {
         self.first_seq + self.ops.len() as u64 - 1
     }
 
-    /// The first parent that is named by the beginning of its hash.
-    pub fn named_like(&self) -> Option<[u8; PREFIX_BYTES]> {
-        self.ops.iter().flat_map(|op| &op.parents).find_map(|parent| match parent {
-            WireParent::Prefix(prefix) => Some(*prefix),
-            _ => None,
-        })
+    /// The first parent of another log whose hash is not spelt out: which operation it is depends on what the reader holds.
+    pub fn named_loosely(&self) -> Option<WireParent> {
+        let mut parents = self.ops.iter().flat_map(|op| &op.parents);
+        parents.find(|parent| matches!(parent, WireParent::At(_) | WireParent::Prefix(_))).copied()
     }
 
     /// The size of the payloads and attachments in bytes.

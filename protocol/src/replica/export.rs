@@ -6,7 +6,6 @@ use super::Replica;
 use crate::crypto::{Purpose, Signature};
 use crate::ids::{LogId, OpHash};
 use crate::log::fork::{CHAIN_MAX, ForkProof, SignedChain};
-use crate::log::frontier::FrontierEntry;
 use crate::log::{Head, Log};
 use crate::op::OpType;
 use crate::op::segment::{PREFIX_BYTES, Position, SEGMENT_LOGS_MAX, SEGMENT_OPS_MAX, Segment, WireOp, WireParent};
@@ -281,33 +280,6 @@ impl<S: Store> Replica<S> {
             headers.push(self.store.op(index)?.header.clone());
         }
         Ok(Some(SignedChain { headers, signature }))
-    }
-
-    /// Whether a peer's view of our own log goes beyond ours: then its operations must come back before we write again.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn note_own_log(&mut self, theirs: &FrontierEntry) -> Result<bool, StoreError> {
-        if self.own_log() == Some(theirs.log) {
-            self.note_own_epochs(std::iter::once((theirs.log.epoch, theirs.last_seq())));
-        }
-        Ok(self.own_log_behind)
-    }
-
-    /// The same from (epoch, sequence number) pairs of this device's logs.
-    pub fn note_own_epochs(&mut self, theirs: impl Iterator<Item = (u32, u64)>) -> bool {
-        let Some(own) = self.own_log() else { return false };
-        for (_, seq) in theirs.filter(|(epoch, _)| *epoch == own.epoch) {
-            self.own_log_seen = self.own_log_seen.max(seq);
-        }
-        self.recheck_own_log();
-        self.own_log_behind
-    }
-
-    /// Looks again whether our own log is as long as a peer has seen it.
-    pub(crate) fn recheck_own_log(&mut self) {
-        let held = self.own_log().and_then(|own| self.logs.get(&own)).map_or(0, Log::last_seq);
-        self.own_log_behind = held < self.own_log_seen;
     }
 
     /// Operations that are durable.

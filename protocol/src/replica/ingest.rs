@@ -17,7 +17,7 @@ use crate::ids::{LogId, NodeId, OpHash};
 use crate::log::{Appended, Log, Split};
 use crate::membership::{CutId, Role, Unauthorised};
 use crate::mutant::{self, Mutant};
-use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Resolve, Segment};
+use crate::op::segment::{ChainError, PREFIX_BYTES, Position, Resolve, Segment, WireParent};
 use crate::op::{Header, Op, OpType, ParentRef, PayloadError};
 use crate::store::{OpIndex, Record, Store, StoreError};
 use crate::view::consistency::VerifiedOps;
@@ -35,7 +35,7 @@ pub struct Ingested {
     pub duplicates: u32,
     /// The log was found to be forked.
     pub forked: bool,
-    /// The membership changed.
+    /// The membership was judged anew, and may be another: a workspace operation came, or of a forked log what a removal's reach depends on.
     pub membership: bool,
 }
 
@@ -181,14 +181,19 @@ impl<S: Store> Replica<S> {
         let log = self.logs.get(&segment.log).unwrap_or(&empty);
         let begins = |hash: &OpHash| hash.0[..PREFIX_BYTES] == segment.previous_prefix;
         let (branch, previous) = self.find_previous(log, segment.log, segment.first_seq, begins)?;
-        let mut ops = segment.verify(&self.workspace, previous, self).map_err(|error| match error {
-            // Two recent operations whose hashes begin alike: the session, which spells hashes out, will tell them apart.
-            ChainError::Signature { .. } if segment.named_like().is_some() => {
-                IngestError::Missing(Missing::Recent(segment.named_like().unwrap_or_default()))
+        let mut ops = segment.verify(&self.workspace, previous, self).map_err(|error| match (error, segment.named_loosely()) {
+            // With a parent taken for another than was meant, a header and its hash come out wrong, and nobody is to blame: two recent
+            // operations' hashes begin alike, or a log is forked and the sender holds another branch of it. A sender that knows of that
+            // spells the hash out.
+            (ChainError::UnknownParent(position), _)
+            | (ChainError::Header { .. } | ChainError::Signature { .. }, Some(WireParent::At(position))) => {
+                IngestError::Missing(Missing::Parent(position))
             }
-            ChainError::UnknownParent(position) => IngestError::Missing(Missing::Parent(position)),
-            ChainError::UnknownPrefix(prefix) => IngestError::Missing(Missing::Recent(prefix)),
-            other => Refusal::Chain(other).into(),
+            (ChainError::UnknownPrefix(prefix), _)
+            | (ChainError::Header { .. } | ChainError::Signature { .. }, Some(WireParent::Prefix(prefix))) => {
+                IngestError::Missing(Missing::Recent(prefix))
+            }
+            (other, _) => Refusal::Chain(other).into(),
         })?;
         let spot = self.skip_known(log, branch, &ops)?;
         ops.drain(..spot.duplicates as usize);
@@ -336,7 +341,7 @@ impl<S: Store> Replica<S> {
     }
 
     fn store_placed(&mut self, placed: Placed, cuts: &[CutId], changes_membership: bool, now: Timestamp) -> Result<Ingested, IngestError> {
-        let mut ingested = Ingested { duplicates: placed.spot.duplicates, membership: changes_membership, ..Ingested::default() };
+        let mut ingested = Ingested { duplicates: placed.spot.duplicates, ..Ingested::default() };
         let Some(last) = placed.ops.last() else { return Ok(ingested) };
         let signed = (last.header.seq, last.hash);
         let was_forked = self.logs.get(&placed.log).is_some_and(Log::is_forked);
@@ -356,7 +361,8 @@ impl<S: Store> Replica<S> {
         ingested.forked = !was_forked && self.logs.get(&placed.log).is_some_and(Log::is_forked);
         // What a removal covers of a forked log depends on which of its branches are held.
         let judged_anew = self.membership.has_removals() && self.logs.get(&placed.log).is_some_and(Log::is_forked);
-        if changes_membership || ingested.forked || judged_anew {
+        ingested.membership = changes_membership || ingested.forked || judged_anew;
+        if ingested.membership {
             self.restand()?;
         }
         for (index, op) in &stored {

@@ -132,8 +132,11 @@ pub(crate) struct NodeTable {
     /// Bytes of their states.
     state_bytes: usize,
     budget: usize,
-    /// The store has a checkpoint of this table. Until it has, what the store may have of nodes is of another one, and not read.
-    has_checkpoint: bool,
+    /// How many nodes there were at the checkpoint that the store has of this table. Until it has one, what it may have of nodes is of
+    /// another table, and not read.
+    in_checkpoint: Option<u32>,
+    /// How many there were at the one that is being saved.
+    being_saved: u32,
 }
 
 impl Default for NodeTable {
@@ -151,7 +154,8 @@ impl Default for NodeTable {
             hand: 0,
             state_bytes: 0,
             budget: CACHE_BYTES_DEFAULT,
-            has_checkpoint: false,
+            in_checkpoint: None,
+            being_saved: 0,
         }
     }
 }
@@ -266,7 +270,8 @@ impl NodeTable {
         let (state, digest) = if let Some(bytes) = self.packed.get(&slot) {
             record::decode(bytes).map_err(corrupt)?
         } else {
-            let bytes = if self.has_checkpoint { store.node(id)? } else { None };
+            // A younger node is in no checkpoint: nothing is looked for.
+            let bytes = if self.in_checkpoint.is_some_and(|nodes| slot < nodes) { store.node(id)? } else { None };
             let Some(bytes) = bytes else { return Ok(Resident::default()) };
             record::decode(&bytes).map_err(corrupt)?
         };
@@ -421,6 +426,7 @@ impl Unsaved {
 impl NodeTable {
     /// What the last checkpoint lacks: states, and the numbers of chunks of the directory.
     pub(crate) fn begin_save(&mut self) -> (Vec<Unsaved>, Vec<u32>) {
+        self.being_saved = self.slots.len() as u32;
         let Self { slots, unsaved, chunks, packed, .. } = self;
         let mut nodes = Vec::with_capacity(unsaved.len());
         for slot in unsaved.begin().iter().copied() {
@@ -446,17 +452,19 @@ impl NodeTable {
 
     /// Whether there is a checkpoint that the next one can build on.
     pub(crate) const fn has_checkpoint(&self) -> bool {
-        self.has_checkpoint
+        self.in_checkpoint.is_some()
     }
 
     /// The table was read from the store's checkpoint.
     pub(crate) fn set_loaded(&mut self) {
-        self.has_checkpoint = true;
+        self.in_checkpoint = Some(self.slots.len() as u32);
     }
 
     /// A checkpoint was kept, or was not.
     pub(crate) fn finish_save(&mut self, saved: bool) {
-        self.has_checkpoint |= saved;
+        if saved {
+            self.in_checkpoint = Some(self.being_saved);
+        }
         self.chunks.finish(saved);
         for slot in self.unsaved.finish(saved) {
             if saved && !self.unsaved.is_marked(slot) {

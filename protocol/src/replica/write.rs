@@ -41,7 +41,7 @@ pub enum WriteError {
     /// The role does not allow changing the workspace.
     #[error("changing the workspace needs the owner role: {0}")]
     Workspace(#[from] crate::membership::Unauthorised),
-    /// A peer holds operations of our own log that we lost: they must come back first.
+    /// A peer has proved that our own log had operations which we lost: they must come back first.
     #[error("peers hold changes of this device that its store has lost; sync once before writing")]
     OwnLogBehind,
     /// Our log was forked: the key or the store was copied.
@@ -363,7 +363,7 @@ impl<S: Store> Replica<S> {
     /// Checks that this device may write nodes now.
     fn check_may_write(&self, kind: OpType) -> Result<Author, WriteError> {
         let author = self.author.clone().ok_or(WriteError::ReadOnly)?;
-        if self.own_log_behind {
+        if self.is_own_log_behind() {
             return Err(WriteError::OwnLogBehind);
         }
         if self.logs.get(&author.log()).is_some_and(crate::log::Log::is_forked) {

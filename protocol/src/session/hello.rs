@@ -1,12 +1,12 @@
 //! The greeting: versions, the tag, credentials, summaries.
 
-use super::message::{VERSIONS, Yours};
+use super::message::{CLAIMS_MAX, VERSIONS};
 use super::{ByeCode, Credential, Message, Role, Session, SessionError, SessionEvent};
 use crate::clock::Timestamp;
 use crate::crypto::Domain;
 use crate::ids::DeviceId;
 use crate::membership::{WorkspaceAction, certificate};
-use crate::replica::Replica;
+use crate::replica::{LogClaim, Replica};
 use crate::store::Store;
 use crate::wire::DecodeError;
 
@@ -110,6 +110,8 @@ impl Session {
         if std::mem::replace(&mut self.greeting.credential_sent, true) {
             return Err(SessionError::Protocol("a credential is asked for once"));
         }
+        // It may have forgotten us, and more: what it has written itself.
+        self.send_claims(replica);
         // A joiner brings its ticket's proof; a member shows the operation that made its device one.
         let own = replica.device().and_then(|device| replica.membership().credential(&device));
         match self.config.credential.clone().or(own) {
@@ -168,19 +170,12 @@ impl Session {
     }
 
     pub(super) fn send_summary<S: Store>(&mut self, replica: &mut Replica<S>) {
-        let frontier = replica.frontier();
-        let own = frontier.iter().filter(|entry| entry.log.device == self.peer).take(8);
-        let yours = own.map(|entry| Yours { epoch: entry.log.epoch, seq: entry.last_seq() }).collect();
+        let frontier = replica.frontier_digest();
         let mut state = [0; 8];
         state.copy_from_slice(&replica.state_digest()[..8]);
-        self.outgoing.push_back(Message::Summary {
-            frontier: crate::log::frontier::digest(&frontier),
-            state,
-            unfolded: replica.waiting_ops() + replica.held_ops(),
-            yours,
-        });
+        self.outgoing.push_back(Message::Summary { frontier, state, unfolded: replica.waiting_ops() + replica.held_ops() });
         self.greeting.summary_sent = true;
-        self.told = Some(crate::log::frontier::digest(&frontier));
+        self.told = Some(frontier);
         self.summarised = self.told;
     }
 
@@ -189,12 +184,8 @@ impl Session {
         replica: &mut Replica<S>,
         frontier: [u8; 32],
         (state, unfolded): ([u8; 8], u64),
-        yours: &[Yours],
     ) -> Result<(), SessionError> {
         replica.commit()?;
-        if replica.note_own_epochs(yours.iter().map(|own| (own.epoch, own.seq))) {
-            self.events.push_back(SessionEvent::OwnLogBehind);
-        }
         self.note_peer_digest(replica, frontier);
         self.shown = Some((frontier, state, unfolded));
         if replica.frontier_digest() == frontier {
@@ -203,11 +194,38 @@ impl Session {
             self.answer_equal(replica, frontier);
             return Ok(());
         }
+        self.send_claims(replica);
         match self.role {
             Role::Responder => self.start_comparing(replica),
             // The responder compares; it needs to know that there is something to compare.
             Role::Initiator if self.compared && !self.comparing => self.send_summary(replica),
             Role::Initiator => {}
+        }
+        Ok(())
+    }
+
+    /// Proves how far the peer's own logs are held here, once: a store is set back while its program does not run. Who holds the same has
+    /// lost nothing, and is told nothing.
+    fn send_claims<S: Store>(&mut self, replica: &Replica<S>) {
+        if std::mem::replace(&mut self.greeting.claims_sent, true) {
+            return;
+        }
+        let claims = replica.claims_of(&self.peer, CLAIMS_MAX as usize);
+        if !claims.is_empty() {
+            self.outgoing.push_back(Message::Claims(claims));
+        }
+    }
+
+    /// Takes what the peer proves of our own log. It proves it by our signature, so it need not be admitted for that. Who claims more than
+    /// is held here and cannot prove it is turned away.
+    pub(super) fn on_claims<S: Store>(&mut self, replica: &mut Replica<S>, claims: &[LogClaim]) -> Result<(), SessionError> {
+        match replica.note_own_log(claims) {
+            Ok(true) => self.events.push_back(SessionEvent::OwnLogBehind),
+            Ok(false) => {}
+            Err(claim) => {
+                self.events.push_back(SessionEvent::FalseClaim { seq: claim.seq });
+                return Err(self.turn_away(ByeCode::Malformed, "what was said of this device's own log is not signed by it"));
+            }
         }
         Ok(())
     }

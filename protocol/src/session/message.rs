@@ -9,8 +9,8 @@ use crate::ids::{DeviceId, LogId, OpHash};
 use crate::log::Head;
 use crate::log::frontier::FrontierEntry;
 use crate::membership::Certificate;
-use crate::op::Segment;
-use crate::replica::Ladder;
+use crate::op::{Header, Segment};
+use crate::replica::{Ladder, LogClaim};
 use crate::wire::{self, DecodeError, EncodeResult, Encoder, Reader, put_uint};
 
 /// The oldest and newest version of this protocol spoken here.
@@ -30,6 +30,8 @@ pub const FRONTIER_ITEMS_MAX: u64 = 16_384;
 pub const HEADS_MAX: u64 = 256;
 /// The most rungs of a ladder.
 pub const RUNGS_MAX: u64 = 4096;
+/// The most logs of the receiver that claims are made on; of more those that it wrote last.
+pub const CLAIMS_MAX: u64 = 8;
 /// The longest reason in bytes.
 pub const REASON_BYTES_MAX: usize = 256;
 
@@ -92,15 +94,6 @@ pub struct Range {
     pub content: RangeContent,
 }
 
-/// A peer's word on a log of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Yours {
-    /// The epoch of the log.
-    pub epoch: u32,
-    /// How far the peer holds it.
-    pub seq: u64,
-}
-
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -129,9 +122,9 @@ pub enum Message {
         state: [u8; 8],
         /// Operations that are held but have no effect yet; states compare only when both have none.
         unfolded: u64,
-        /// The receiver's own logs as held here; at most 8.
-        yours: Vec<Yours>,
     },
+    /// How far the receiver's own logs are held here, with proof; at most [`CLAIMS_MAX`].
+    Claims(Vec<LogClaim>),
     /// Ranges of logs to be compared.
     Frontier {
         /// Whether this answers entries of the receiver: then nothing is answered.
@@ -188,6 +181,7 @@ mod tag {
     pub(super) const ACK: u8 = 8;
     pub(super) const DONE: u8 = 9;
     pub(super) const BYE: u8 = 10;
+    pub(super) const CLAIMS: u8 = 11;
 }
 
 impl Message {
@@ -214,6 +208,7 @@ impl Message {
             Self::WhoAreYou => tag::WHO_ARE_YOU,
             Self::Credential(_) => tag::CREDENTIAL,
             Self::Summary { .. } => tag::SUMMARY,
+            Self::Claims(_) => tag::CLAIMS,
             Self::Frontier { .. } => tag::FRONTIER,
             Self::Ladder { .. } => tag::LADDER,
             Self::Plan { .. } => tag::PLAN,
@@ -238,10 +233,13 @@ impl Message {
                 e.array(1)?;
                 certificate.encode(e)?;
             }
-            Self::Summary { frontier, state, unfolded, yours } => {
-                e.array(4)?.bytes(frontier)?.bytes(state)?.u64(*unfolded)?.array(yours.len() as u64 * 2)?;
-                for own in yours {
-                    e.u32(own.epoch)?.u64(own.seq)?;
+            Self::Summary { frontier, state, unfolded } => {
+                e.array(3)?.bytes(frontier)?.bytes(state)?.u64(*unfolded)?;
+            }
+            Self::Claims(claims) => {
+                e.array(claims.len() as u64 * 2)?;
+                for claim in claims {
+                    e.bytes(&claim.header.encode(&claim.workspace))?.bytes(&claim.signature.0)?;
                 }
             }
             Self::Frontier { reply, ranges } => {
@@ -311,14 +309,16 @@ impl Message {
             }
             tag::CREDENTIAL => Self::Credential(decode_credential(d)?),
             tag::SUMMARY => {
-                wire::expect_array(d, 4, WHAT)?;
-                let frontier = wire::decode_array(d, WHAT)?;
-                let state = wire::decode_array(d, WHAT)?;
-                let unfolded = d.u64().map_err(&cbor)?;
-                let count = pairs(d, 8, "logs in a summary")?;
-                let one = |d: &mut minicbor::Decoder<'_>| Ok(Yours { epoch: d.u32().map_err(&cbor)?, seq: d.u64().map_err(&cbor)? });
-                let yours = (0..count).map(|_| one(d)).collect::<Result<_, DecodeError>>()?;
-                Self::Summary { frontier, state, unfolded, yours }
+                wire::expect_array(d, 3, WHAT)?;
+                Self::Summary {
+                    frontier: wire::decode_array(d, WHAT)?,
+                    state: wire::decode_array(d, WHAT)?,
+                    unfolded: d.u64().map_err(&cbor)?,
+                }
+            }
+            tag::CLAIMS => {
+                let count = pairs(d, CLAIMS_MAX, "claims on logs")?;
+                Self::Claims((0..count).map(|_| decode_claim(d)).collect::<Result<_, _>>()?)
             }
             tag::FRONTIER => {
                 wire::expect_array(d, 2, WHAT)?;
@@ -379,6 +379,13 @@ fn decode_log(d: &mut minicbor::Decoder<'_>) -> Result<LogId, DecodeError> {
 fn decode_head(d: &mut minicbor::Decoder<'_>) -> Result<Head, DecodeError> {
     let seq = d.u64().map_err(DecodeError::cbor("a sequence number"))?;
     Ok(Head { seq, hash: OpHash(wire::decode_array(d, "an operation hash")?) })
+}
+
+/// A header in the form in which it is hashed, and a signature. No length is needed to bound a header: it has one encoding, of bounded
+/// parts.
+fn decode_claim(d: &mut minicbor::Decoder<'_>) -> Result<LogClaim, DecodeError> {
+    let (workspace, header) = Header::decode(d.bytes().map_err(DecodeError::cbor("an operation header"))?)?;
+    Ok(LogClaim { workspace, header, signature: Signature(wire::decode_array(d, "a signature")?) })
 }
 
 // A log is written as two items (device, epoch) inside the enclosing array.

@@ -72,7 +72,7 @@ impl Session {
         self.outgoing.push_back(Message::Frontier { reply: false, ranges });
     }
 
-    pub(super) fn on_frontier<S: Store>(&mut self, replica: &mut Replica<S>, reply: bool, ranges: Vec<Range>) -> Result<(), SessionError> {
+    pub(super) fn on_frontier<S: Store>(&mut self, replica: &Replica<S>, reply: bool, ranges: Vec<Range>) -> Result<(), SessionError> {
         let frontier = replica.frontier();
         let mut questions = Vec::new();
         let mut answers = Vec::new();
@@ -128,7 +128,7 @@ impl Session {
     /// Compares a range that the peer spelt out; answers our entries that differ, for the peer to do the same.
     fn compare_entries<S: Store>(
         &mut self,
-        replica: &mut Replica<S>,
+        replica: &Replica<S>,
         ours: &[FrontierEntry],
         theirs: Vec<FrontierEntry>,
         reply: bool,
@@ -141,7 +141,6 @@ impl Session {
                 continue;
             }
             differing.push(own.map_or_else(|| FrontierEntry { log: entry.log, heads: Vec::new() }, bounded));
-            replica.note_own_log(entry)?;
             self.compare_log(replica, entry.log, &entry.heads)?;
         }
         // An answer lists only what differs: what it leaves out is equal. A question lists everything: what it leaves out is not held.
@@ -160,6 +159,7 @@ impl Session {
     /// Plans what of one log the peer lacks, given its ends.
     fn compare_log<S: Store>(&mut self, replica: &Replica<S>, log: LogId, theirs: &[Head]) -> Result<(), SessionError> {
         let (ranges, unplaced) = replica.lacking(log, theirs)?;
+        self.ahead_ops = unplaced.iter().fold(self.ahead_ops, |sum, head| sum.saturating_add(head.seq));
         let ours = replica.logs().get(&log).map_or(0, crate::log::Log::last_seq);
         let mut placed: Vec<Head> = theirs.iter().filter(|head| !unplaced.contains(head)).copied().collect();
         if unplaced.iter().any(|head| head.seq <= ours) {

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::ids::LogId;
 use crate::log::{Head, Log};
 use crate::op::Segment;
-use crate::replica::{LogRange, PendingBuffer, Refusal, Replica};
+use crate::replica::{LogRange, PENDING_REFUSALS_MAX, PendingBuffer, Refusal, Replica};
 use crate::store::Store;
 
 /// Bytes of content a frame of segments aims at.
@@ -14,6 +14,9 @@ const FRAME_BYTES_AIM: usize = 512 * 1024;
 /// Bytes that may be under way unacknowledged: enough for 100 ms at 20 MB/s, which is more than a device takes. What is under way when a
 /// line breaks may have to be sent again.
 const WINDOW_BYTES: usize = 2 * 1024 * 1024;
+
+// What is kept of a peer's refusals is enough to end its session.
+const _: () = assert!(PENDING_REFUSALS_MAX > REFUSALS_MAX as usize);
 
 impl Session {
     /// Adds runs to what is to be sent.
@@ -35,6 +38,14 @@ impl Session {
         if self.send_ops > self.sent_ops {
             self.outgoing.push_back(Message::Plan { ops: self.send_ops, bytes: self.send_bytes });
         }
+    }
+
+    /// Takes the peer's totals, as far as they can be true: what came already, and what it said to hold beyond what is here; never more
+    /// than there are places for operations in a store.
+    pub(super) fn on_plan(&mut self, ops: u64, bytes: u64) {
+        let most = self.received_ops.saturating_add(self.ahead_ops).min(u32::MAX.into());
+        self.receive_ops = ops.min(most);
+        self.events.push_back(SessionEvent::Planned { receive_ops: self.receive_ops, receive_bytes: bytes, send_ops: self.send_ops });
     }
 
     /// Finds what was written or received since it was last asked for and the peer does not hold.
@@ -169,21 +180,18 @@ impl Session {
             self.received_ops += segment.ops.len() as u64;
             let last = segment.last_seq();
             let received = pending.receive(replica, self.peer, segment, now)?;
-            for ingested in &received.ingested {
-                new += u64::from(ingested.stored);
-                if ingested.forked {
-                    self.events.push_back(SessionEvent::ForkFound(log));
-                }
-            }
+            new += received.ingested.iter().map(|ingested| u64::from(ingested.stored)).sum::<u64>();
+            self.events.extend(received.forked.into_iter().map(SessionEvent::ForkFound));
             if received.missing.is_none() {
                 self.note_received(replica, log, last);
             }
-            for refusal in received.refused {
-                self.on_refusal(refusal)?;
+            // What others had left waiting is theirs.
+            for refused in received.refused.into_iter().filter(|refused| !refused.waited) {
+                self.on_refusal(refused.why)?;
             }
+            self.on_late_refusals(pending)?;
         }
         replica.commit()?;
-        replica.recheck_own_log();
         self.frames_received += 1;
         self.told = Some(replica.frontier_digest());
         self.outgoing.push_back(Message::Ack { frames: self.frames_received, frontier: replica.frontier_digest() });
@@ -199,6 +207,11 @@ impl Session {
         if let Some(index) = entry.only(seq) {
             self.note_known(log, Head { seq, hash: replica.hash_of(index) });
         }
+    }
+
+    /// Takes what was refused of the segments that the peer had left waiting, whoever brought what they waited for.
+    pub(super) fn on_late_refusals(&mut self, pending: &mut PendingBuffer) -> Result<(), SessionError> {
+        pending.take_refused(&self.peer).into_iter().try_for_each(|refusal| self.on_refusal(refusal))
     }
 
     fn on_refusal(&mut self, refusal: Refusal) -> Result<(), SessionError> {

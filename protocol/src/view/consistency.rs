@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::operation::{OperationData, SyncOperation};
-use super::packet::{PacketSegment, SyncPacket, vector_checksum};
+use super::packet::{PACKET_OPERATIONS_MAX, PacketSegment, SyncPacket, vector_checksum};
 use super::response::SyncResponse;
 use super::source::{Neighbours, ViewSource};
 use crate::crypto::Signature;
@@ -91,6 +91,16 @@ pub enum ConsistencyError {
         /// What is wrong with it.
         why: DecodeError,
     },
+    /// The segments up to one of them have more operations than a packet may. Those behind it were not decoded.
+    #[error("the segments up to number {segment} have {found} operations, at most {max} are allowed")]
+    Operations {
+        /// The one with the first too many.
+        segment: usize,
+        /// How many there are up to it.
+        found: usize,
+        /// The bound.
+        max: usize,
+    },
     /// The hash before the segment is not the one the segment continues.
     #[error("segment {segment} does not continue the operation the packet says it does")]
     Previous {
@@ -133,6 +143,7 @@ impl ConsistencyError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Decode { .. } => "malformed_segment",
+            Self::Operations { .. } => "malformed_operation",
             Self::Previous { .. } => "wrong_previous",
             Self::Chain { why: ChainError::UnknownParent(_) | ChainError::UnknownPrefix(_), .. } => "unknown_parent",
             Self::Chain { why: ChainError::Header { .. }, .. } => "malformed_header",
@@ -148,7 +159,7 @@ impl SyncPacket {
     /// Decodes the segments.
     ///
     /// # Errors
-    /// [`ConsistencyError::Decode`] for the first that is none.
+    /// [`ConsistencyError::Decode`] for the first that is none, [`ConsistencyError::Operations`] when there are too many.
     pub fn decode_segments(&self) -> Result<Vec<Segment>, ConsistencyError> {
         decode_all(&self.segments)
     }
@@ -194,11 +205,20 @@ impl SyncResponse {
     }
 }
 
+/// Decodes segments, up to the first with an operation too many: one of five bytes takes some 250 in memory, and a packet has room for
+/// millions of them.
 fn decode_all(segments: &[PacketSegment]) -> Result<Vec<Segment>, ConsistencyError> {
-    let decode = |(index, packed): (usize, &PacketSegment)| {
-        Segment::decode(&packed.bytes).map_err(|why| ConsistencyError::Decode { segment: index, why })
-    };
-    segments.iter().enumerate().map(decode).collect()
+    let mut decoded = Vec::with_capacity(segments.len());
+    let mut found = 0;
+    for (index, packed) in segments.iter().enumerate() {
+        let segment = Segment::decode(&packed.bytes).map_err(|why| ConsistencyError::Decode { segment: index, why })?;
+        found += segment.ops.len();
+        if found > PACKET_OPERATIONS_MAX {
+            return Err(ConsistencyError::Operations { segment: index, found, max: PACKET_OPERATIONS_MAX });
+        }
+        decoded.push(segment);
+    }
+    Ok(decoded)
 }
 
 /// Chains decoded segments and checks their signatures. Operations that later segments name by position may be in earlier ones.

@@ -181,13 +181,31 @@ pub fn decode_any<T: DeserializeOwned>(bytes: &[u8], limits: Limits) -> Result<(
 /// # Errors
 /// See [`PacketError`].
 pub fn parse<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding) -> Result<T, PacketError> {
+    scan(bytes, encoding)?;
+    parse_scanned(bytes, encoding)
+}
+
+/// The second step of reading: counts the values in uncompressed bytes, which is the measure of what they take as a structure. Answers no
+/// fewer than there are.
+///
+/// # Errors
+/// When there are more than [`PACKET_VALUES_MAX`], or a number is one that JSON does not have.
+pub fn scan(bytes: &[u8], encoding: Encoding) -> Result<usize, PacketError> {
+    let values = match encoding {
+        Encoding::Json => scan_json(bytes),
+        Encoding::Cbor => scan_cbor(bytes)?,
+    };
+    if values > PACKET_VALUES_MAX { Err(PacketError::TooManyValues { max: PACKET_VALUES_MAX }) } else { Ok(values) }
+}
+
+/// The steps after [`scan`]: reads a value from uncompressed bytes that have passed that.
+///
+/// # Errors
+/// See [`PacketError`].
+pub fn parse_scanned<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding) -> Result<T, PacketError> {
     match encoding {
-        Encoding::Json => {
-            scan_json(bytes)?;
-            serde_json::from_slice(bytes).map_err(PacketError::Json)
-        }
+        Encoding::Json => serde_json::from_slice(bytes).map_err(PacketError::Json),
         Encoding::Cbor => {
-            scan_cbor(bytes)?;
             let mut rest = bytes;
             let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, PACKET_DEPTH_MAX).map_err(PacketError::Cbor)?;
             if rest.is_empty() { Ok(value) } else { Err(PacketError::Trailing(rest.len())) }
@@ -196,7 +214,7 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding) -> Result<T,
 }
 
 /// Counts what separates values outside of strings, which is no less than there are values.
-fn scan_json(bytes: &[u8]) -> Result<(), PacketError> {
+fn scan_json(bytes: &[u8]) -> usize {
     let (mut values, mut in_string, mut escaped) = (1_usize, false, false);
     for byte in bytes {
         match (in_string, byte) {
@@ -207,11 +225,11 @@ fn scan_json(bytes: &[u8]) -> Result<(), PacketError> {
             _ => {}
         }
     }
-    within(values)
+    values
 }
 
 /// Walks over the heads of all items without regard to nesting: counts them and looks at floating-point numbers.
-fn scan_cbor(bytes: &[u8]) -> Result<(), PacketError> {
+fn scan_cbor(bytes: &[u8]) -> Result<usize, PacketError> {
     let (mut position, mut values) = (0, 0_usize);
     while position < bytes.len() {
         let malformed = PacketError::MalformedCbor { position };
@@ -234,7 +252,7 @@ fn scan_cbor(bytes: &[u8]) -> Result<(), PacketError> {
         }
         values += 1;
     }
-    within(values)
+    Ok(values)
 }
 
 /// Whether a simple or floating-point item is not an infinity or NaN: those have all exponent bits set (IEEE 754).
@@ -246,10 +264,6 @@ const fn is_finite(info: u8, bits: u64) -> bool {
         _ => return true,
     };
     bits & exponent != exponent
-}
-
-const fn within(values: usize) -> Result<(), PacketError> {
-    if values > PACKET_VALUES_MAX { Err(PacketError::TooManyValues { max: PACKET_VALUES_MAX }) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ use crate::op::segment::Position;
 use crate::op::{Op, PAYLOAD_BYTES_MAX};
 use crate::vector::QuantisedVector;
 
+/// What there are too many of, in words.
+const OPERATIONS: &str = "the packet's operations";
+
 /// Who a packet comes from, as the transport has proven it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthenticatedUser {
@@ -150,9 +153,12 @@ impl SyncSecurity {
         authority: &impl Authority,
     ) -> Result<Vec<VerifiedSegment>, SecurityError> {
         check_sender(packet, user)?;
-        let segments = packet.decode_segments()?;
+        let segments = packet.decode_segments().map_err(|error| match error {
+            ConsistencyError::Operations { found, max, .. } => SecurityError::MalformedOperation { what: OPERATIONS, found, max },
+            error => error.into(),
+        })?;
         let operations = segments.iter().map(|segment| segment.ops.len()).sum();
-        Self::check_size("the packet's operations", operations, self.operations_max)?;
+        Self::check_size(OPERATIONS, operations, self.operations_max)?;
         if !authority.allows_rate(user, operations) {
             return Err(SecurityError::RateLimitExceeded(operations));
         }

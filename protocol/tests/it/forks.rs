@@ -2,9 +2,11 @@
 
 use nodespace_protocol::crypto::Signature;
 use nodespace_protocol::ids::WorkspaceId;
+use nodespace_protocol::log::Head;
 use nodespace_protocol::log::fork::{ForkProof, ForkProofError};
-use nodespace_protocol::membership::Role;
+use nodespace_protocol::membership::{Role, WorkspaceAction};
 use nodespace_protocol::op::Segment;
+use nodespace_protocol::replica::{LogRange, Replica};
 
 use crate::world::*;
 
@@ -16,8 +18,7 @@ fn forked() -> (Device, [Segment; 2]) {
     meet(&mut owner, &mut editor, at(30));
     let mut branches = Vec::new();
     for (name, ms) in [("left", 40), ("right", 50)] {
-        let mut copy =
-            nodespace_protocol::replica::Replica::open(owner.workspace(), editor.store().clone(), Some(author(2)), at(35)).unwrap();
+        let mut copy = Replica::open(owner.workspace(), editor.store().clone(), Some(author(2)), at(35)).unwrap();
         write_node(&mut copy, name, name, at(ms));
         write_node(&mut copy, &format!("{name} again"), name, at(ms + 1));
         branches.extend(segments(&mut copy, &owner));
@@ -72,6 +73,39 @@ fn a_forked_device_stops_writing() {
     exchange(&mut owner, &mut editor, at(70));
     let error = editor.set_text(at(80), &node("common"), "more").unwrap_err();
     assert!(matches!(error, nodespace_protocol::replica::WriteError::Forked), "{error}");
+}
+
+/// A device of an owner is copied. The first copy invites somebody, the second one writes two nodes. The owner is removed by somebody who has
+/// seen the nodes alone and says so. Who holds the first copy's branch takes the invite for one that came before the removal, until the nodes
+/// that the removal names arrive. Only node operations come then, and all the same somebody else belongs: who keeps rows of members has to be
+/// told, with the fork and with each step on it.
+#[test]
+fn nodes_of_a_forked_log_can_change_who_belongs() {
+    let mut founder = found(1);
+    let owner = join(&mut founder, 2, Role::Owner, at(10));
+    let copy = || Replica::open(founder.workspace(), owner.store().clone(), Some(author(2)), at(20)).unwrap();
+    let (mut inviting, mut writing) = (copy(), copy());
+    let mut guest = join(&mut inviting, 3, Role::Editor, at(30));
+    write_node(&mut writing, "seen", "seen", at(40));
+    let last = write_node(&mut writing, "seen last", "seen last", at(41));
+    writing.commit().unwrap();
+    let seen = vec![(log(2), Head { seq: 3, hash: last })];
+    founder.change_workspace(at(50), WorkspaceAction::RemoveMember { user: user_key(2).user(), seen }).unwrap();
+    let mut observer = stranger(9, founder.workspace());
+    assert_eq!(exchange(&mut guest, &mut observer, at(60)), []);
+    assert_eq!(exchange(&mut founder, &mut observer, at(60)), []);
+    let role = |observer: &Device| observer.membership().role(&key(3).device());
+    assert_eq!(role(&observer), Some(Role::Editor), "as far as can be seen the removal's author knew of the invite");
+    let step = |seq: u64| {
+        let range = LogRange { log: log(2), branch: 0, after: seq - 1, through: seq };
+        writing.segment(&range, true, &|_| 0).unwrap().expect("it is held")
+    };
+    let first = take(&mut observer, &step(2), at(70));
+    assert!(first.forked && first.membership, "{first:?}");
+    assert_eq!(role(&observer), Some(Role::Editor), "what the removal names has not come yet");
+    let second = take(&mut observer, &step(3), at(71));
+    assert!(!second.forked && second.membership, "{second:?}");
+    assert_eq!(role(&observer), None, "the removal's author did not know of the invite");
 }
 
 #[test]

@@ -1,44 +1,48 @@
 //! Sessions that go on: what is heard from a third device, what a comparison in the quiet is answered, and who is not believed.
 
+use nodespace_protocol::ids::{DeviceId, LogId, OpHash};
+use nodespace_protocol::log::Head;
+use nodespace_protocol::log::frontier::FrontierEntry;
 use nodespace_protocol::membership::Role as MemberRole;
 use nodespace_protocol::replica::PendingBuffer;
+use nodespace_protocol::session::message::{Range, RangeContent};
 use nodespace_protocol::session::{Message, Role, Session, SessionConfig, SessionEvent, SyncState};
 
-use super::world::{Device, at, exchange, found, join, key, meet, write_node};
+use super::world::{Device, at, exchange, found, join, key, log, meet, write_node};
 
 /// One end of a session: the replica is lent for each step.
-struct End {
-    session: Session,
-    pending: PendingBuffer,
-    events: Vec<SessionEvent>,
+pub(crate) struct End {
+    pub(crate) session: Session,
+    pub(crate) pending: PendingBuffer,
+    pub(crate) events: Vec<SessionEvent>,
 }
 
-fn end(role: Role, peer: u8) -> End {
+pub(crate) fn end(role: Role, peer: u8) -> End {
     let session = Session::new(role, key(peer).device(), SessionConfig::member(1, [peer; 16]), at(10)).holding(true);
     End { session, pending: PendingBuffer::default(), events: Vec::new() }
 }
 
 impl End {
     /// Everything that is to be sent now.
-    fn frames(&mut self, replica: &mut Device) -> Vec<Vec<u8>> {
+    pub(crate) fn frames(&mut self, replica: &mut Device) -> Vec<Vec<u8>> {
         let frames = std::iter::from_fn(|| self.session.poll_frame(replica).unwrap()).collect();
         self.events.extend(std::iter::from_fn(|| self.session.poll_event()));
         frames
     }
 
-    fn receive(&mut self, replica: &mut Device, frames: Vec<Vec<u8>>) {
+    pub(crate) fn receive(&mut self, replica: &mut Device, frames: Vec<Vec<u8>>) {
         for frame in frames {
             self.session.receive(&frame, replica, &mut self.pending, at(20)).unwrap();
         }
     }
 
-    fn state(&self, replica: &Device) -> SyncState {
+    pub(crate) fn state(&self, replica: &Device) -> SyncState {
         self.session.status(replica).state
     }
 }
 
 /// Both ends talk until neither has anything to say.
-fn settle(one: (&mut End, &mut Device), other: (&mut End, &mut Device)) {
+pub(crate) fn settle(one: (&mut End, &mut Device), other: (&mut End, &mut Device)) {
     let ((one, a), (other, b)) = (one, other);
     loop {
         let there = one.frames(a);
@@ -52,7 +56,7 @@ fn settle(one: (&mut End, &mut Device), other: (&mut End, &mut Device)) {
 }
 
 /// Two devices that have said all they have to say.
-fn in_the_quiet() -> ((End, Device), (End, Device)) {
+pub(crate) fn in_the_quiet() -> ((End, Device), (End, Device)) {
     let mut a = found(1);
     let mut b = join(&mut a, 2, MemberRole::Editor, at(1));
     meet(&mut a, &mut b, at(3));
@@ -116,11 +120,35 @@ fn who_showed_another_state_is_not_synced_in_this_session_whatever_it_says_later
     let (frontier, mut state) = (a.frontier_digest(), [0; 8]);
     state.copy_from_slice(&a.state_digest()[..8]);
     state[0] ^= 1;
-    let summary = Message::Summary { frontier, state, unfolded: 0, yours: Vec::new() }.encode();
+    let summary = Message::Summary { frontier, state, unfolded: 0 }.encode();
     let done = Message::Done { frontier }.encode();
     at_a.receive(&mut a, vec![summary.clone(), done, summary]);
     at_a.frames(&mut a);
     assert_eq!(at_a.events, [SessionEvent::Diverged], "told once");
     assert_eq!(at_a.state(&a), SyncState::Behind);
     assert!(!at_a.session.has_agreed());
+}
+
+/// Says of one log that it is held up to a position; of all others that they are equal.
+pub(crate) fn ahead(log: LogId, seq: u64) -> Message {
+    let entries = vec![FrontierEntry { log, heads: vec![Head { seq, hash: OpHash([7; 32]) }] }];
+    let first = LogId { device: DeviceId([0; 32]), epoch: 0 };
+    Message::Frontier { reply: true, ranges: vec![Range { from: first, to: None, content: RangeContent::Entries(entries) }] }
+}
+
+#[test]
+fn a_plan_is_shown_as_far_as_it_can_be_true() {
+    let ((mut at_a, mut a), _) = in_the_quiet();
+    let mut shown = |message: Message| {
+        at_a.receive(&mut a, vec![message.encode()]);
+        let status = at_a.session.status(&a);
+        (status.receive_ops, status.state)
+    };
+    let all = Message::Plan { ops: u64::MAX, bytes: u64::MAX };
+    assert_eq!(shown(all.clone()), (0, SyncState::Synced), "it holds nothing that is not here, as it has said itself");
+    shown(ahead(log(2), 1_000));
+    assert_eq!(shown(Message::Plan { ops: 3, bytes: 90 }).0, 3);
+    assert_eq!(shown(all.clone()).0, 1_000, "not more than it said to hold");
+    shown(ahead(log(2), u64::MAX));
+    assert_eq!(shown(all).0, u64::from(u32::MAX), "nor more than a device can hold");
 }

@@ -27,6 +27,9 @@ pub struct UpArguments {
     /// other's addresses.
     #[arg(long)]
     pub mdns: bool,
+    /// Let them listen on QUIC alone, and connect over nothing else.
+    #[arg(long, conflicts_with = "mdns")]
+    pub quic: bool,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -89,6 +92,9 @@ fn plan(arguments: &UpArguments, folder: &std::path::Path) -> Result<Plan> {
         settings.insert("network.mdns".into(), "true".into());
         settings.remove("network.listen");
     }
+    if arguments.quic {
+        settings.insert("network.listen".into(), "/ip4/127.0.0.1/udp/0/quic-v1".into());
+    }
     Ok(Plan {
         folder: folder.to_path_buf(),
         launcher: arguments.cluster.launcher()?,
@@ -118,6 +124,7 @@ async fn print_json(cluster: &Cluster, plan: &Plan, out: &mut dyn Write) -> Resu
     let mut devices = Vec::new();
     for device in &cluster.devices {
         let network = device.network().await?;
+        let connected: Vec<&String> = network.peers.iter().filter(|peer| peer.connected).filter_map(|peer| peer.address.as_ref()).collect();
         devices.push(json!({
             "name": device.name,
             "pid": device.pid()?,
@@ -126,6 +133,7 @@ async fn print_json(cluster: &Cluster, plan: &Plan, out: &mut dyn Write) -> Resu
             "api": format!("http://{}", device.api()?.address()),
             "peer_id": network.peer_id,
             "listening": network.listening,
+            "connected": connected,
         }));
     }
     writeln!(out, "{}", json!({ "program": plan.launcher.program, "devices": devices }))?;

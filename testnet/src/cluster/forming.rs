@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nodespace_protocol::membership::Ticket;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::api::ApiError;
 use super::api::answer::{Invited, Joined};
 use super::device::{Beginning, Device, Launcher, Settings};
 use super::link::{Conditions, Link};
 use super::relay::{RelayPlan, RelaySide};
-use super::{Cluster, Wire};
+use super::{Cluster, LISTEN_TIME_MAX, POLL, Wire};
 
 /// How long each line of a join's answer may take.
 pub const JOIN_TIME_MAX: Duration = Duration::from_secs(120);
@@ -131,13 +132,32 @@ impl Cluster {
     pub async fn form(plan: &Plan) -> Result<Self> {
         let cluster = Self::start_all(plan).await?;
         if plan.joined > 1 {
-            let uses = plan.joined as u64 - 1;
-            let ticket = cluster.invite(0, "editor", INVITE_SECONDS, uses).await?.ticket;
+            let ticket = cluster.first_ticket(plan.joined as u64 - 1).await?;
             for number in 1..plan.joined {
                 cluster.join(number, &ticket).await?;
             }
         }
         Ok(cluster)
+    }
+
+    /// The ticket by which the others join. Where it is all that leads to the founder it has to carry an address, and a device answers a
+    /// moment before it listens. Each invite is an operation: none is made before that. What is shown and what goes into tickets is told by
+    /// different tasks, so a second one may still be needed.
+    async fn first_ticket(&self, uses: u64) -> Result<String> {
+        let started = Instant::now();
+        let leads_alone = self.wires.is_empty() && self.relay.is_none();
+        while leads_alone && self.devices[0].network().await?.listening.is_empty() {
+            ensure!(started.elapsed() < LISTEN_TIME_MAX, "{} does not listen after {LISTEN_TIME_MAX:?}", self.devices[0].name);
+            tokio::time::sleep(POLL).await;
+        }
+        loop {
+            let invited = self.invite(0, "editor", INVITE_SECONDS, uses).await?;
+            if invited.addresses > 0 || !leads_alone {
+                return Ok(invited.ticket);
+            }
+            ensure!(started.elapsed() < LISTEN_TIME_MAX, "{} knows no address of itself after {LISTEN_TIME_MAX:?}", self.devices[0].name);
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// Makes an invite.

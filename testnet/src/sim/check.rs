@@ -1,6 +1,7 @@
 //! What must hold, one file an invariant of `RELIABILITY.md`'s list. Some are looked at all along, some when the quiet is over.
 
 pub(crate) mod agreement;
+pub(crate) mod blame;
 pub(crate) mod bounds;
 pub(crate) mod clocks;
 pub(crate) mod no_loss;

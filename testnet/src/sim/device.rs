@@ -26,6 +26,8 @@ pub(crate) enum Nature {
     Forger,
     /// Sends what can never be taken.
     Flooder,
+    /// A member that says of others' logs what it cannot prove.
+    Liar,
 }
 
 /// How a device came into the workspace.

@@ -58,11 +58,13 @@ pub enum Fault {
     RemovedWrites,
     /// A removed device wrote with a clock set back.
     Backdated,
+    /// Somebody claimed, and could not prove, that a device lost operations of its own; and was refused.
+    FalseClaim,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::FrameLost,
         Self::FrameCorrupted,
         Self::ConnectionCut,
@@ -88,6 +90,7 @@ impl Fault {
         Self::Flood,
         Self::RemovedWrites,
         Self::Backdated,
+        Self::FalseClaim,
     ];
 }
 
@@ -120,6 +123,7 @@ impl Fault {
             Self::Flood => "flood",
             Self::RemovedWrites => "write after removal",
             Self::Backdated => "backdated write",
+            Self::FalseClaim => "false claim",
         }
     }
 }

@@ -4,6 +4,7 @@ mod craft;
 mod equivocator;
 mod flooder;
 mod forger;
+mod liar;
 mod rogue;
 
 use super::device::Nature;
@@ -21,5 +22,6 @@ pub(crate) fn act(world: &mut World, device: usize) {
         Nature::Rogue => rogue::act(world, device),
         Nature::Forger => forger::act(world, device),
         Nature::Flooder => flooder::act(world, device),
+        Nature::Liar => liar::act(world, device),
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     pub(crate) forged: BTreeMap<OpHash, &'static str>,
     /// Metadata keys that operations without effect would set, with the removal that voids them; `None` when they are forged.
     pub(crate) marks: BTreeMap<String, Option<OpHash>>,
+    /// From whom something was changed by the wire on its way to whom.
+    pub(crate) garbled: BTreeSet<(DeviceId, usize)>,
     /// Notes for hostile devices: how many marks there are.
     marked: u64,
 }

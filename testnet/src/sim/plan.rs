@@ -59,6 +59,7 @@ pub(crate) struct HostilePlan {
     pub(crate) forgers: usize,
     pub(crate) flooders: usize,
     pub(crate) rogues: usize,
+    pub(crate) liars: usize,
 }
 
 /// Everything a seed decides beforehand.
@@ -111,9 +112,9 @@ impl Plan {
             trouble: draw_troubles(dice),
             clocks_wrong: if dice.chance(500) { dice.between(50, 600) } else { 0 },
             clock_jump_ms: if dice.chance(500) { 200_000 } else { 30_000 },
-            hostile: draw_hostile(dice),
+            hostile: HostilePlan { liars: usize::from(Dice::new(seed, 4).chance(150)), ..draw_hostile(dice) },
             degree: dice.between(1, 3) as usize,
-            // From a stream of its own: what else a seed draws is what it drew before this was thought of.
+            // From a stream of its own, as liars are: what else a seed draws is what it drew before these were thought of.
             holding: Dice::new(seed, 3).chance(500),
         }
     }
@@ -195,5 +196,6 @@ fn draw_hostile(dice: &mut Dice) -> HostilePlan {
         forgers: usize::from(dice.chance(250)),
         flooders: usize::from(dice.chance(200)),
         rogues: usize::from(dice.chance(250)),
+        liars: 0,
     }
 }

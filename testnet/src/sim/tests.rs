@@ -83,6 +83,11 @@ fn a_flooder_alone_fills_no_memory() {
 }
 
 #[test]
+fn a_liar_alone_stops_nobody_from_writing() {
+    alone(HostilePlan { liars: 1, ..HostilePlan::default() }, Fault::FalseClaim);
+}
+
+#[test]
 fn a_removed_member_alone_changes_nothing_any_more() {
     let hostile = HostilePlan { rogues: 1, ..HostilePlan::default() };
     alone(hostile, Fault::RemovedWrites);

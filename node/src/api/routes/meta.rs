@@ -9,7 +9,6 @@ use axum::response::{IntoResponse as _, Response};
 use super::super::health::Health;
 use super::super::metrics;
 use super::super::state::ApiState;
-use crate::model::ServiceError;
 
 /// Whether the device is well. Needs no token.
 #[utoipa::path(get, operation_id = "getHealth", path = "/health", tag = "device", responses(
@@ -26,9 +25,9 @@ pub(in super::super) async fn health(State(state): State<ApiState>) -> (StatusCo
 #[utoipa::path(get, operation_id = "getMetrics", path = "/metrics", tag = "device", responses(
     (status = 200, description = "OpenMetrics 1.0 text", body = String, content_type = "application/openmetrics-text"),
 ))]
-pub(in super::super) async fn show_metrics(State(state): State<ApiState>) -> Result<Response, ServiceError> {
-    let text = state.device.metrics_text().await?;
-    Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
+pub(in super::super) async fn show_metrics(State(state): State<ApiState>) -> Response {
+    let text = state.device.metrics_text().await;
+    ([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response()
 }
 
 /// This description (OpenAPI 3.1). Needs no token.

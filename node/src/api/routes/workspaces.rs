@@ -11,8 +11,8 @@ use crate::model::{CreateWorkspace, ServiceError, UpdateWorkspace, WorkspaceList
 #[utoipa::path(get, operation_id = "listWorkspaces", path = "/v1/workspaces", tag = "workspaces", responses(
     (status = 200, description = "The workspaces, by id; none is no failure", body = WorkspaceList),
 ))]
-pub(in super::super) async fn list(call: DeviceCall) -> Result<Json<WorkspaceList>, ServiceError> {
-    call.device.list_workspaces().await.map(Json)
+pub(in super::super) async fn list(call: DeviceCall) -> Json<WorkspaceList> {
+    Json(call.device.list_workspaces().await)
 }
 
 /// Found a workspace; this device's user becomes its owner.

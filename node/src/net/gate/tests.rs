@@ -8,7 +8,7 @@ use nodespace_protocol::ids::DeviceId;
 
 use super::*;
 use crate::net::NetOptions;
-use crate::net::admission::Roll;
+use crate::net::admission::{GUESTS_MAX, GUESTS_OF_ONE_PLACE_MAX, Roll};
 use crate::net::behaviour::Behaviour;
 use crate::net::identity::{keypair, peer_id};
 
@@ -135,6 +135,26 @@ fn what_comes_through_a_circuit_relay_is_not_counted() {
         assert!(knock(&mut gate, 1_000 + number, &format!("/ip4/192.0.2.1/tcp/1/p2p/{relay}/p2p-circuit/p2p/{source}")));
     }
     assert!(gate.pending.is_empty());
+}
+
+/// One machine comes with one fresh key after the other: newcomers from elsewhere still get in.
+#[test]
+fn strangers_from_one_address_leave_places_for_guests_to_others() {
+    let mut gate = gate(admission());
+    let (there, elsewhere): (Multiaddr, Multiaddr) =
+        ("/ip4/192.0.2.1/tcp/1000".parse().unwrap(), "/ip4/198.51.100.1/tcp/1000".parse().unwrap());
+    let mut come = |seed: u8, from: &Multiaddr| {
+        let nowhere = Multiaddr::empty();
+        let taken = gate.handle_established_inbound_connection(id(usize::from(seed)), peer(seed), &nowhere, from).is_ok();
+        if taken {
+            gate.admission.enter(device(seed), place_of(from));
+        }
+        taken
+    };
+    let taken = (10..10 + 2 * u8::try_from(GUESTS_MAX).unwrap()).filter(|seed| come(*seed, &there)).count();
+    assert_eq!(taken, GUESTS_OF_ONE_PLACE_MAX);
+    assert!(come(3, &elsewhere));
+    assert!(come(MEMBER, &there));
 }
 
 #[test]

@@ -138,6 +138,23 @@ fn who_is_said_goodbye_to_counts_no_more_and_is_gone_in_time() {
 }
 
 #[test]
+fn a_device_that_was_started_anew_behind_our_back_is_noticed() {
+    let mut links = Links::new(LOW);
+    assert!(!links.booted(&HIGH, 1), "it is not connected");
+    links.opened(1_u64, Link { relayed: true, ..link(HIGH, true) }, 0);
+    assert!(!links.booted(&HIGH, 2), "it tells one for the first time");
+    links.opened(2_u64, link(HIGH, false), 60_000);
+    assert!(!links.booted(&HIGH, 2), "it is the same as before");
+    links.closed(1_u64);
+    assert!(links.booted(&HIGH, 3), "what it told over the old one counts");
+    assert!(!links.booted(&HIGH, 3), "once");
+    links.closed(2_u64);
+    links.opened(3_u64, Link { relayed: true, ..link(HIGH, true) }, 70_000);
+    links.opened(4_u64, link(HIGH, false), 80_000);
+    assert!(!links.booted(&HIGH, 4), "all of that was forgotten with its last connection");
+}
+
+#[test]
 fn a_guest_has_its_time_and_no_more() {
     let mut links = Links::new(LOW);
     links.opened(1_u64, Link { guest: true, ..link(HIGH, false) }, 10);

@@ -1,13 +1,13 @@
 //! What the rest of the device asks for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use libp2p::gossipsub::{IdentTopic, MessageAcceptance, PublishError};
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use nodespace_protocol::ids::DeviceId;
 
 use super::super::address::{Source, is_loopback, is_relayed, split_peer};
-use super::super::admission::{Roll, Standing};
+use super::super::admission::Standing;
 use super::super::handle::{Command, GossipMessage, NetSnapshot, PeerSnapshot, Verdict};
 use super::super::identity::{device_of, peer_id};
 use super::{FAREWELL_MS, NetTask, PROMOTION_MS};
@@ -16,9 +16,11 @@ impl NetTask<'_> {
     pub(super) fn on_command(&mut self, command: Command) {
         let now = self.now();
         match command {
-            Command::SetRoll(roll) => self.set_roll(roll),
+            Command::SetRoll(roll) => {
+                self.lasting.roll = roll;
+                self.apply_roll();
+            }
             Command::SetCarriers(carriers) => self.set_carriers(carriers),
-            Command::Dial(device) => self.lasting.book.request(&device, now),
             Command::Learn { device, addresses, source, near } => {
                 for address in addresses {
                     self.learn(device, &address, source, near);
@@ -29,66 +31,49 @@ impl NetTask<'_> {
                 self.apply_roll();
                 answer.send(was_there).ok();
             }
-            Command::ByHand(answer) => {
-                answer.send(self.by_hand().collect()).ok();
-            }
             Command::Disconnect { device, reason, turn_away } => {
                 if turn_away {
-                    self.lasting.metrics.refused(reason, &device.short());
-                    self.lasting.admission.turn_away(device, now);
+                    self.lasting.turn_away(device, reason);
                 }
                 // What was said last is still on its way.
                 self.farewells.entry(device).or_insert((now + FAREWELL_MS, reason));
             }
-            Command::Vouched(device) => {
+            // It may have gone meanwhile: with its last connection this is forgotten.
+            Command::Vouched(device) if !self.links.all_to(&device).is_empty() => {
                 self.vouched.insert(device);
                 self.links.vouched(&device);
             }
-            Command::Useful(device) => self.lasting.book.useful(&device),
-            Command::Booted { device, nonce } => self.on_booted(device, nonce),
+            Command::Booted { device, nonce } => self.on_booted(&device, nonce),
             Command::Topics(topics) => self.set_topics(topics),
             Command::Publish { topic, data } => self.publish(topic, data),
             Command::Judge { message, verdict } => self.judge(&message, verdict),
-            Command::AddressesFor(answer) => {
-                answer.send(self.known_addresses()).ok();
-            }
             Command::Snapshot(answer) => {
                 answer.send(self.snapshot()).ok();
             }
             Command::IsConnected(device, answer) => {
                 answer.send(self.links.best(&device).is_some()).ok();
             }
-            // Taken by the loop.
-            Command::Stop(_) => {}
             #[cfg(test)]
             Command::Panic => panic!("a fault on purpose"),
+            #[cfg(test)]
+            Command::PanicInTask => self.panic_in_task(),
+            needs_no_swarm => self.lasting.on_command(needs_no_swarm),
         }
     }
 
-    fn set_roll(&mut self, roll: Roll) {
-        self.lasting.roll = roll;
-        self.apply_roll();
+    #[cfg(test)]
+    fn panic_in_task(&self) {
+        use libp2p::swarm::Executor as _;
+        let fault = std::future::poll_fn(|_| -> std::task::Poll<()> { panic!("a fault on purpose, in a task") });
+        self.tasks.exec(Box::pin(fault));
     }
 
-    /// Other devices of which an address was set by hand, in the configuration or since.
-    fn by_hand(&self) -> impl Iterator<Item = DeviceId> {
-        let own = device_of(self.swarm.local_peer_id());
-        self.lasting.book.by_hand().filter(move |device| Some(*device) != own)
-    }
-
-    /// Puts in place who belongs. Who was set by hand does as well once there is something to talk about; before, this device would only be
-    /// a stranger there. It is shown to people all the same.
+    /// Puts in place who belongs. Whoever newly does not is to go, soon.
     fn apply_roll(&mut self) {
         let now = self.now();
-        let mut roll = self.lasting.roll.clone();
-        if roll.has_workspace || !roll.hosts.is_empty() {
-            roll.hosts.extend(self.by_hand());
-        }
-        let wanted: BTreeSet<DeviceId> = roll.members.union(&roll.hosts).copied().collect();
-        for device in self.lasting.admission.set_roll(roll) {
+        for device in self.lasting.apply_roll() {
             self.links.vouched(&device);
         }
-        self.lasting.book.set_wanted(wanted, now);
         for device in self.links.devices() {
             if let Some(farewell) = self.farewell(&device, now) {
                 self.farewells.entry(device).or_insert(farewell);
@@ -129,13 +114,7 @@ impl NetTask<'_> {
     }
 
     pub(super) fn learn(&mut self, device: DeviceId, address: &Multiaddr, source: Source, near: bool) {
-        let (address, peer) = split_peer(address).map_or_else(|| (address.clone(), None), |(rest, peer)| (rest, Some(peer)));
-        // An address that names somebody else is no address of this device; one through a relay names the relay on its way.
-        if peer.is_some_and(|peer| device_of(&peer) != Some(device)) {
-            return;
-        }
-        let now = self.now();
-        let is_new = self.lasting.book.learn(device, &address, source, near, now);
+        let is_new = self.lasting.learn(device, address, source, near);
         match source {
             Source::Identify if is_new => self.lasting.outbox.learned(),
             // One that was known from elsewhere may be set by hand only now.
@@ -144,12 +123,11 @@ impl NetTask<'_> {
         }
     }
 
-    fn on_booted(&mut self, device: DeviceId, nonce: u64) {
-        let before = self.nonces.insert(device, nonce);
-        if before.is_some_and(|before| before != nonce) && self.links.overlapped(&device) {
+    fn on_booted(&mut self, device: &DeviceId, nonce: u64) {
+        if self.links.booted(device, nonce) {
             // It was started anew while its old connection still stood: it has not been told our topics (rust-libp2p#5097).
             tracing::debug!(device = %device.short(), "started anew behind our back: connecting anew");
-            self.disconnect(&device, "restarted");
+            self.disconnect(device, "restarted");
         }
     }
 
@@ -189,38 +167,30 @@ impl NetTask<'_> {
         self.swarm.behaviour_mut().gossip.inner.report_message_validation_result(&message.id, &from, acceptance);
     }
 
-    fn known_addresses(&self) -> BTreeMap<DeviceId, Vec<Multiaddr>> {
-        let book = &self.lasting.book;
-        book.wanted().iter().map(|device| (*device, book.addresses(device))).filter(|(_, addresses)| !addresses.is_empty()).collect()
-    }
-
     fn snapshot(&self) -> NetSnapshot {
-        let wanted = self.lasting.book.wanted().iter().copied();
-        let devices: BTreeSet<DeviceId> = self.links.devices().into_iter().chain(wanted).chain(self.by_hand()).collect();
-        let own = device_of(self.swarm.local_peer_id());
+        let mut devices = self.lasting.shown();
+        devices.extend(self.links.devices());
         NetSnapshot {
             peer_id: self.swarm.local_peer_id().to_string(),
             listening: self.swarm.listeners().cloned().collect(),
             external: self.swarm.external_addresses().cloned().collect(),
             public: self.public,
-            peers: devices.into_iter().filter(|device| Some(*device) != own).map(|device| self.peer_snapshot(device)).collect(),
+            peers: devices.into_iter().map(|device| self.peer_snapshot(device)).collect(),
             refused: self.lasting.metrics.refusals(),
         }
     }
 
     fn peer_snapshot(&self, device: DeviceId) -> PeerSnapshot {
-        let best = self.links.best(&device);
-        let link = best.and_then(|id| self.links.link(id));
-        let (since, rtt_ms) = best.and_then(|id| self.links.measures(id)).map_or((None, None), |(since, rtt)| (Some(since), rtt));
-        let known = || self.lasting.book.addresses(&device).into_iter().next();
+        let away = self.lasting.away(device);
+        let connection = self.links.best(&device).and_then(|id| Some((self.links.link(id)?, self.links.measures(id)?)));
+        let Some((link, (since, rtt_ms))) = connection else { return away };
         PeerSnapshot {
-            device,
-            peer_id: peer_id(&device).map(|peer| peer.to_string()).unwrap_or_default(),
-            connected: best.is_some(),
-            address: link.map(|link| link.address.clone()).or_else(known),
-            relayed: link.is_some_and(|link| link.relayed),
+            connected: true,
+            address: Some(link.address.clone()),
+            relayed: link.relayed,
             rtt_ms,
-            for_ms: since.map(|since| self.now().saturating_sub(since)),
+            for_ms: Some(self.now().saturating_sub(since)),
+            ..away
         }
     }
 

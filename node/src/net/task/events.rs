@@ -5,13 +5,13 @@ use libp2p::swarm::{ConnectionId, ListenError, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, autonat, dcutr, gossipsub, identify, mdns, ping, relay};
 use nodespace_protocol::ids::DeviceId;
 
-use super::super::address::{Source, is_loopback, is_relayed};
+use super::super::address::{Source, is_loopback, is_relayed, place_of};
 use super::super::admission::{Refused, Standing};
 use super::super::behaviour::BehaviourEvent;
 use super::super::handle::{GossipMessage, Verdict};
 use super::super::identity::device_of;
 use super::super::links::Link;
-use super::{NetTask, REPAIR_MS};
+use super::NetTask;
 use crate::engine::wall_ms;
 
 /// Addresses of one identify message that are looked at.
@@ -88,7 +88,8 @@ impl NetTask<'_> {
         };
         tracing::debug!(device = %device.short(), address = %link.address, ?standing, dialled = link.dialled, "connected");
         if guest {
-            self.lasting.admission.enter(device);
+            let from = if link.dialled { None } else { place_of(&link.address) };
+            self.lasting.admission.enter(device, from);
         }
         if link.dialled {
             self.lasting.metrics.dials.get_or_create(&[("result", "connected")]).inc();
@@ -123,10 +124,7 @@ impl NetTask<'_> {
         let now = self.now();
         let standings: Vec<Standing> =
             self.links.devices().iter().map(|device| self.lasting.admission.judge(device, now).unwrap_or(Standing::Guest)).collect();
-        for standing in [Standing::Member, Standing::Host, Standing::Carrier, Standing::Guest] {
-            let count = standings.iter().filter(|other| **other == standing).count();
-            self.lasting.metrics.connections.get_or_create(&[("standing", name(standing))]).set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
+        self.lasting.metrics.connected(&standings);
     }
 
     fn on_dial_failed(&mut self, peer: Option<PeerId>, error: &str) {
@@ -221,9 +219,7 @@ impl NetTask<'_> {
         let now = self.now();
         let knows = |(other, topics): (&PeerId, Vec<&gossipsub::TopicHash>)| other == peer && topics.contains(&topic);
         let known = self.swarm.behaviour().gossip.inner.all_peers().any(knows);
-        let lately = self.repaired.get(&device).is_some_and(|at| now < at.saturating_add(REPAIR_MS));
-        if !known && !lately {
-            self.repaired.insert(device, now);
+        if !known && self.repairs.begin(device, now) {
             self.disconnect(&device, "gossip_repair");
         }
     }
@@ -241,13 +237,4 @@ fn refusal_of(error: &ListenError) -> Option<&'static str> {
 /// The address without the peer's own name at the end, as the book keeps it.
 fn strip_own_name(address: &Multiaddr, peer: &PeerId) -> Multiaddr {
     super::super::address::split_peer(address).filter(|(_, named)| named == peer).map_or_else(|| address.clone(), |(rest, _)| rest)
-}
-
-const fn name(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Member => "member",
-        Standing::Host => "host",
-        Standing::Carrier => "carrier",
-        Standing::Guest => "guest",
-    }
 }

@@ -1,6 +1,6 @@
 //! Peers that somebody set by hand.
 
-use super::company::Somebody;
+use super::company::{PATIENCE, Somebody};
 use crate::engine::Network as _;
 use crate::model::PeerStatus;
 
@@ -36,7 +36,7 @@ async fn a_peer_that_is_taken_back_is_listed_no_more() {
     here.peers.add_peer(address.clone()).await.unwrap();
     assert!(shown(&here, &other).await.is_some(), "with a workspace here, and none there");
     here.peers.remove_peer(address.clone()).await.unwrap();
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(12);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     while shown(&here, &other).await.is_some() {
         assert!(tokio::time::Instant::now() < deadline, "it is listed still");
         tokio::task::yield_now().await;

@@ -17,12 +17,12 @@ use crate::model::{Joined, ServiceError};
 use crate::net::address::Source;
 use crate::net::{Multiaddr, NetOptions};
 use crate::peers::{GossipUse, Peers, PeersOptions};
-use crate::sync::DeviceStatus;
 use crate::sync::recovery::Pace;
 use crate::sync::status::TargetState;
+use crate::sync::{DeviceStatus, Target};
 
 /// How long anything may take before a test fails. Far more than it needs.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A device with its network.
 pub(super) struct Somebody {
@@ -36,34 +36,42 @@ pub(super) struct Somebody {
 impl Somebody {
     /// With a workspace of its own.
     pub(super) async fn new(name: &str) -> Self {
-        Self::new_at(name, Pace::default()).await
+        Self::new_by(name, Pace::default(), |_| {}).await
     }
 
-    /// As [`Self::new`], and recovery goes at a pace.
-    async fn new_at(name: &str, pace: Pace) -> Self {
+    /// As [`Self::new`], and it finds others and is found by multicast, where this machine has any.
+    pub(super) async fn new_with_multicast(name: &str) -> Self {
+        Self::new_by(name, Pace::default(), with_multicast).await
+    }
+
+    /// As [`Self::new`], and recovery goes at a pace, and the network has other options.
+    async fn new_by(name: &str, pace: Pace, adjust: fn(&mut NetOptions)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("home");
         Device::create(&CreateOptions { home: path, workspace_name: name.to_owned(), policy: Policy::default() }).unwrap();
-        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), pace, |_| {}).await
+        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), pace, adjust).await
     }
 
     /// Without any.
     pub(super) async fn empty() -> Self {
-        Self::empty_at(Pace::default()).await
+        Self::empty_by(Pace::default(), |_| {}).await
     }
 
-    /// As [`Self::empty`], and recovery goes at a pace.
-    async fn empty_at(pace: Pace) -> Self {
+    /// Without any, and recovery goes at a pace, and the network has other options.
+    async fn empty_by(pace: Pace, adjust: impl FnOnce(&mut NetOptions)) -> Self {
         let home = tempfile::tempdir().unwrap();
         Device::create_empty(&home.path().join("home")).unwrap();
-        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), pace, |_| {}).await
+        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), pace, adjust).await
     }
 
     /// Without any, and it tells nobody where it is, nor hears where others are: it is connected with whom its ticket names, and no other.
     pub(super) async fn secluded() -> Self {
-        let home = tempfile::tempdir().unwrap();
-        Device::create_empty(&home.path().join("home")).unwrap();
-        Self::open_by(home, GossipUse::WhenUseful, Clock::default(), Pace::default(), |net| net.explicit_only = true).await
+        Self::empty_by(Pace::default(), |net| net.explicit_only = true).await
+    }
+
+    /// Without any, and with peers in its configuration.
+    pub(super) async fn empty_with_peers(peers: Vec<Multiaddr>) -> Self {
+        Self::empty_by(Pace::default(), |net| net.peers = peers).await
     }
 
     pub(super) async fn open(home: TempDir, gossip: GossipUse, peers: Vec<Multiaddr>) -> Self {
@@ -104,6 +112,12 @@ impl Somebody {
     pub(super) async fn restart_by(self, clock: Clock) -> Self {
         let Offline { home, gossip, pace } = self.stop().await;
         Self::open_by(home, gossip, clock, pace, |_| {}).await
+    }
+
+    /// Stops, and starts again; recovery goes at a pace from then on.
+    pub(super) async fn restart_at(self, pace: Pace) -> Self {
+        let Offline { home, gossip, .. } = self.stop().await;
+        Self::open_by(home, gossip, Clock::default(), pace, |_| {}).await
     }
 
     /// Stops, and starts again with the same identity.
@@ -222,7 +236,7 @@ impl Somebody {
         let others: BTreeSet<DeviceId> = others.iter().map(|other| other.id()).collect();
         let confirmed = |status: &DeviceStatus| {
             others.iter().all(|other| {
-                let target = crate::sync::Target::peer(*other);
+                let target = Target::peer(*other);
                 status.targets.iter().any(|status| status.target == target && status.state == TargetState::Synced)
             })
         };
@@ -323,14 +337,41 @@ pub(super) async fn company(joiners: usize) -> Vec<Somebody> {
 
 /// As [`company`], and recovery goes at a pace: who waits for a person to be asked need not wait for half a minute.
 pub(super) async fn company_at(joiners: usize, pace: Pace) -> Vec<Somebody> {
-    let founder = Somebody::new_at("Notes", pace).await;
+    company_by(joiners, pace, |_| {}).await
+}
+
+/// As [`company`], and all find each other by multicast as well, where this machine has any.
+pub(super) async fn company_with_multicast(joiners: usize) -> Vec<Somebody> {
+    company_by(joiners, Pace::default(), with_multicast).await
+}
+
+fn with_multicast(net: &mut NetOptions) {
+    net.mdns = true;
+}
+
+async fn company_by(joiners: usize, pace: Pace, adjust: fn(&mut NetOptions)) -> Vec<Somebody> {
+    let founder = Somebody::new_by("Notes", pace, adjust).await;
     let ticket = founder.invite(u32::try_from(joiners.max(1)).unwrap()).await;
     let mut all = vec![founder];
     for _ in 0..joiners {
-        let somebody = Somebody::empty_at(pace).await;
+        let somebody = Somebody::empty_by(pace, adjust).await;
         somebody.join(&ticket).await.unwrap();
         all.push(somebody);
     }
+    all
+}
+
+/// Has all but the first stop and come back. Who joins does so as a guest, and that connection is made anew some seconds later. A test that
+/// opens streams by itself, or asks once and looks at the answer, must not come upon that; connections of members stay.
+pub(super) async fn reconnected(mut all: Vec<Somebody>) -> Vec<Somebody> {
+    for joiner in all.split_off(1) {
+        let target = Target::peer(joiner.id());
+        let is_away = |status: &DeviceStatus| status.targets.iter().any(|known| known.target == target && known.state == TargetState::Away);
+        let stopped = joiner.stop().await;
+        all[0].status("who stopped to be away", is_away).await;
+        all.push(stopped.come_back().await);
+    }
+    agree(&all).await;
     all
 }
 

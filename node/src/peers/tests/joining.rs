@@ -1,6 +1,6 @@
 //! Joining, leaving, and what both see.
 
-use super::company::{Somebody, agree, company};
+use super::company::{Somebody, agree, company, reconnected};
 use crate::engine::Network as _;
 use crate::model::ErrorCode;
 use crate::sync::status::{Summary, TargetState};
@@ -20,8 +20,8 @@ async fn devices_join_and_hold_the_same() {
     joiner.sees("answer", "welcome").await;
     let all = [founder, joiner];
     agree(&all).await;
-    let status = all[0].workspace().watch_sync_status().borrow().clone();
-    assert!(matches!(status.summary, Summary::Synced { confirmed: 1, known: 1 }), "{status}");
+    // Waited for, as the connection is made anew some seconds after the join, which may be now.
+    all[0].status("all to be synced", |status| status.summary == Summary::Synced { confirmed: 1, known: 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +115,7 @@ async fn two_workspaces_of_the_same_two_devices_stay_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_asks_for_a_sync_is_answered_when_it_is_done() {
-    let all = company(1).await;
+    let all = reconnected(company(1).await).await;
     all[0].write("x", "y").await;
     let status = all[0].peers.sync_now(all[0].workspace(), None).await.unwrap();
     assert!(status.is_synced(), "{status}");

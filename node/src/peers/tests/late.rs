@@ -7,7 +7,7 @@ use nodespace_protocol::op::Segment;
 use nodespace_protocol::replica::{LogRange, NewEmbedding, NewNode};
 use tokio::time::timeout;
 
-use super::company::{Offline, Somebody, agree, company};
+use super::company::{Offline, Somebody, agree, company, reconnected};
 use crate::engine::{DeviceReplica, Lacking, Workspace, embeddings_of};
 use crate::net::ATTACHMENTS_PROTOCOL;
 use crate::peers::attachments;
@@ -117,8 +117,7 @@ async fn who_gets_an_embedding_late_tells_those_who_asked_for_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_no_member_of_a_workspace_is_given_nothing_of_it() {
-    let all = company(1).await;
-    agree(&all).await;
+    let all = reconnected(company(1).await).await;
     let other = all[0].device.found_workspace("Other", nodespace_protocol::conflict::Policy::default()).await.unwrap();
     let ops = [embed(&other).await];
     let stream = all[1].peers.net().open(all[0].id(), ATTACHMENTS_PROTOCOL).await.unwrap();

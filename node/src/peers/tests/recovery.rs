@@ -5,7 +5,7 @@
 use nodespace_protocol::ids::{DeviceId, NodeId};
 use nodespace_protocol::op::Segment;
 
-use super::company::{Offline, Somebody, agree, company_at, until};
+use super::company::{Offline, Somebody, agree, company_at, reconnected, until};
 use super::falsified::falsify;
 use super::hostile::last_written;
 use crate::engine::{Device, Network as _, Workspace};
@@ -255,6 +255,8 @@ async fn settle(first: Somebody, second: Somebody, author: Offline) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_changes_wait_is_set_aside_and_everything_else_is_synced() {
     let Waiting { first, second, author, change } = Waiting::at(FAST).await;
+    // Its steps ask the other one: the connection is not to be made anew meanwhile.
+    let [first, second]: [Somebody; 2] = reconnected(vec![first, second]).await.try_into().ok().unwrap();
     take(&first.workspace(), change, 1).await;
     waits(&second).await;
     for (one, other) in [(&first, &second), (&second, &first)] {

@@ -73,7 +73,7 @@ impl WorkspaceSync {
         live.useful |= newly_useful;
         let is_new = |event: &SessionEvent| matches!(event, SessionEvent::Received { ops } if *ops > 0);
         let received = note.events.iter().any(is_new);
-        if let Some(attempt) = live.attempt {
+        if let Some(attempt) = live.attempt.filter(|_| note.moved) {
             self.orchestrate(if received { OrchestratorInput::Received(attempt) } else { OrchestratorInput::Progress(attempt) });
         }
         if received {
@@ -154,6 +154,10 @@ impl WorkspaceSync {
             SessionEvent::OwnLogBehind => {
                 tracing::warn!(%peer, %workspace, "a peer holds more of this device's own log than this device: it is fetched before anything is written");
             }
+            SessionEvent::FalseClaim { seq } => {
+                tracing::warn!(%peer, %workspace, seq, "a peer claims to hold more of this device's own log, and what it shows for it this device never signed");
+                self.setup.net.metrics().refused("false_claim", &peer);
+            }
             SessionEvent::Refused(refusal) => {
                 tracing::warn!(%peer, %workspace, ?refusal, "operations were refused");
                 self.setup.net.metrics().refused("operations", &peer);
@@ -224,7 +228,7 @@ impl WorkspaceSync {
 
     /// Counts a failure, once: with the attempt that it ends, when one had begun (at `began`). Who is not synced with cannot fail at it: that
     /// a stranger was turned away is told among those who were refused.
-    fn count_failure(&self, target: Target, began: Option<u64>, failure: &SyncFailure) {
+    pub(super) fn count_failure(&self, target: Target, began: Option<u64>, failure: &SyncFailure) {
         match began {
             Some(began) => {
                 let result = SyncResult::Failed(failure.clone());

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use nodespace_protocol::ids::DeviceId;
-use nodespace_protocol::op::Segment;
-use nodespace_protocol::replica::PendingBuffer;
+use nodespace_protocol::replica::Received;
 use nodespace_protocol::store::{OpIndex, Store as _, StoreError};
 
 use super::super::gossip::Channel;
 use super::{Input, WorkspaceSync};
 use crate::engine::DeviceReplica;
 use crate::model::ServiceError;
-use crate::net::{GossipMessage, Verdict};
+use crate::net::{GossipMessage, NetMetrics, Verdict};
 
 /// Operations that are gossiped of one commit. More at once are a bulk, for which gossip is the wrong way.
 const OPS_AT_ONCE_MAX: u32 = 32;
@@ -56,9 +55,10 @@ impl WorkspaceSync {
                 Ok(segment) => {
                     let job = move |replica: &mut DeviceReplica, now| {
                         let mut pending = pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        take(replica, &mut pending, from, segment, now).map_err(|error| ServiceError::of_store(&error))
+                        pending.receive(replica, from, segment, now).map_err(|error| ServiceError::of_store(&error))
                     };
-                    workspace.write(None, job).await.unwrap_or(Verdict::Ignore)
+                    let received = workspace.write(None, job).await;
+                    received.map_or(Verdict::Ignore, |received| verdict_on(&received, from, net.metrics()))
                 }
             };
             if verdict == Verdict::Ignore {
@@ -82,17 +82,44 @@ fn seal_own(replica: &DeviceReplica, channel: &Channel, own: DeviceId, range: st
     Ok(sealed)
 }
 
-fn take(
-    replica: &mut DeviceReplica,
-    pending: &mut PendingBuffer,
-    from: DeviceId,
-    segment: Segment,
-    now: nodespace_protocol::clock::Timestamp,
-) -> Result<Verdict, StoreError> {
-    let received = pending.receive(replica, from, segment, now)?;
-    Ok(match (received.refused.is_empty(), received.missing.is_some()) {
-        (false, _) => Verdict::Reject,
-        (true, true) => Verdict::Ignore,
-        (true, false) => Verdict::Accept,
-    })
+/// What is thought of an operation that came by gossip. One that may not be taken is counted and told like one that came by a session. What
+/// others had left waiting for it, and is refused now, says nothing about it: their sessions hear of that.
+fn verdict_on(received: &Received, from: DeviceId, metrics: &NetMetrics) -> Verdict {
+    let refused = received.refused.iter().find(|refused| !refused.waited);
+    if let Some(refused) = refused {
+        metrics.refused("operations", &format_args!("{}, by gossip: {}", from.short(), refused.why));
+    }
+    match (refused.is_some(), received.missing.is_some()) {
+        (true, _) => Verdict::Reject,
+        (false, true) => Verdict::Ignore,
+        (false, false) => Verdict::Accept,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use nodespace_protocol::ids::LogId;
+    use nodespace_protocol::replica::{Missing, Refusal, Refused};
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn an_operation_is_judged_by_itself_and_not_by_what_others_left_waiting_for_it() {
+        let metrics = NetMetrics::new(&mut Registry::default());
+        let (honest, liar) = (DeviceId([1; 32]), DeviceId([2; 32]));
+        let refused = |from: DeviceId, waited: bool| {
+            let why = Refusal::Clock { log: LogId { device: from, epoch: 1 }, seq: 3 };
+            Received { refused: vec![Refused { from, waited, why }], ..Received::default() }
+        };
+        assert_eq!(verdict_on(&Received::default(), honest, &metrics), Verdict::Accept);
+        assert_eq!(verdict_on(&refused(liar, true), honest, &metrics), Verdict::Accept);
+        let waiting = Received { missing: Some(Missing::Recent([7; 8])), ..Received::default() };
+        assert_eq!(verdict_on(&waiting, honest, &metrics), Verdict::Ignore);
+        assert!(metrics.refusals().is_empty(), "{:?}", metrics.refusals());
+        assert_eq!(verdict_on(&refused(liar, false), liar, &metrics), Verdict::Reject);
+        assert_eq!(metrics.refusals(), BTreeMap::from([("operations".to_owned(), 1)]));
+    }
 }

@@ -103,14 +103,29 @@ impl WorkspaceSync {
         hosts: BTreeSet<DeviceId>,
         refusals: mpsc::Sender<(Host, String)>,
     ) -> Result<(), ServiceError> {
-        self.keep_relays_of_ticket(&joining.relays).await?;
-        self.relaying.stale = true;
+        let relays = joining.relays.clone();
         let connected: Vec<DeviceId> = hosts.intersection(&self.setup.connected).copied().collect();
+        // Before anything is read, which may fail: then it is gone on with later.
         self.join = Some(Join { joining, hosts, refusals });
+        self.keep_relays_of_ticket(&relays).await?;
+        self.relaying.stale = true;
         for device in connected {
             self.reachable(device);
             self.orchestrate(OrchestratorInput::Request(Some(Target::peer(device))));
         }
         Ok(())
+    }
+
+    /// Goes on with a join that an earlier run of this task was at, unless this device has become a member.
+    pub(super) async fn resume_join(&mut self) -> Result<(), ServiceError> {
+        match self.join.take() {
+            Some(Join { joining, hosts, refusals }) if !self.facts.members.contains(&self.setup.own) => {
+                self.on_join(joining, hosts, refusals).await
+            }
+            join => {
+                self.join = join;
+                Ok(())
+            }
+        }
     }
 }

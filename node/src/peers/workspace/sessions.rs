@@ -150,11 +150,11 @@ impl WorkspaceSync {
         if self.penalties.get(&device).is_some_and(|until| now < *until) {
             return self.setup.net.metrics().refused("penalty", &device.short());
         }
-        // Ours stays when both were opened at once; one that stands is known to be dead to whoever opens another.
-        let ours_stays =
-            self.setup.own < device && self.sessions.get(&device).is_some_and(|live| live.role == Role::Initiator && !live.admitted);
-        if ours_stays || (self.sessions.len() >= SESSIONS_MAX && !self.sessions.contains_key(&device)) {
-            return;
+        let known = self.sessions.get(&device).map(|live| (live.role, live.admitted));
+        match judge(self.setup.own < device, known, self.sessions.len()) {
+            Judged::Taken => {}
+            Judged::OursStays => return tracing::debug!(device = %device.short(), "both opened a stream at once: this device's stays"),
+            Judged::TooMany => return self.setup.net.metrics().refused("too_many_sessions", &device.short()),
         }
         self.expected.remove(&device);
         self.begin(device, Role::Responder, stream, Some(hello));
@@ -284,6 +284,25 @@ impl WorkspaceSync {
     }
 }
 
+/// What becomes of a stream that a peer opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Judged {
+    Taken,
+    OursStays,
+    TooMany,
+}
+
+/// Judges a stream of a peer, where there are so many sessions; `known` says of one with that peer who opened it and whether the peer was
+/// admitted.
+const fn judge(ours_is_lower: bool, known: Option<(Role, bool)>, sessions: usize) -> Judged {
+    match known {
+        // Both were opened at once. One that stands is known to be dead to whoever opens another.
+        Some((Role::Initiator, false)) if ours_is_lower => Judged::OursStays,
+        None if sessions >= SESSIONS_MAX => Judged::TooMany,
+        _ => Judged::Taken,
+    }
+}
+
 impl Live {
     /// Whether the peer has confirmed to hold what is held here.
     pub(super) fn is_synced(&self) -> bool {
@@ -312,5 +331,21 @@ fn failure_of(end: &End) -> SyncFailure {
         End::Bye(ByeCode::Version | ByeCode::Malformed, _) | End::Broke(_) | End::TurnedAway(_) => SyncFailure::ProtocolBroken,
         End::TooSlow => SyncFailure::Timeout { waited_ms: nodespace_protocol::session::GREETING_MS_MAX },
         End::Store => SyncFailure::StoreFailed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stream_a_peer_and_no_more_peers_than_there_is_room_for() {
+        assert_eq!(judge(true, None, SESSIONS_MAX - 1), Judged::Taken);
+        assert_eq!(judge(true, None, SESSIONS_MAX), Judged::TooMany);
+        for known in [Some((Role::Responder, false)), Some((Role::Responder, true)), Some((Role::Initiator, true))] {
+            assert_eq!(judge(true, known, SESSIONS_MAX), Judged::Taken, "in the place of the one that is there");
+        }
+        assert_eq!(judge(true, Some((Role::Initiator, false)), 1), Judged::OursStays);
+        assert_eq!(judge(false, Some((Role::Initiator, false)), SESSIONS_MAX), Judged::Taken);
     }
 }

@@ -84,6 +84,14 @@ impl WorkspaceSync {
         self.give_up_waiting(self.now());
     }
 
+    /// Answers everybody with this, whatever is under way.
+    pub(super) fn answer_waiters(&mut self, status: &DeviceStatus) {
+        for answer in self.waiters.drain(..).filter_map(|waiter| waiter.answer) {
+            // Whoever asked may have gone.
+            answer.send(Ok(status.clone())).ok();
+        }
+    }
+
     pub(super) fn give_up_waiting(&mut self, now: u64) {
         if self.waiters.iter().all(|waiter| waiter.deadline > now) {
             return;

@@ -79,10 +79,10 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
         let mut given = BTreeSet::new();
         if !hashes.is_empty() {
             self.exchange.log_in(Some(self.relay), true).await?;
-            let found = self.exchange.api.attachments(&hashes.into_iter().collect::<Vec<_>>()).await?;
+            let found = self.ask_for_attachments(&hashes.into_iter().collect::<Vec<_>>()).await?;
             let mut came = Vec::new();
             for (place, lacking) in wanted {
-                let bytes = found.get(&OpHash(lacking.blob.hash)).filter(|bytes| lacking.is_met_by(bytes));
+                let bytes = found.attachments.get(&OpHash(lacking.blob.hash)).filter(|bytes| lacking.is_met_by(bytes));
                 let Some(bytes) = bytes else { continue };
                 given.insert(place);
                 came.push((lacking, bytes.clone()));
@@ -90,6 +90,9 @@ impl<P: Fn(SyncCounts) + Send + Sync> Attempt<'_, P> {
             if !came.is_empty() {
                 tracing::info!(relay = %self.exchange.api.url(), count = came.len(), "embeddings came whose operations were here already");
                 self.exchange.workspace.keep_late(came).await?;
+            }
+            if let Some(error) = found.trouble {
+                return Err(error);
             }
         }
         let wait_ms = self.memory.note_asked(&given);

@@ -29,7 +29,7 @@ fn busy() -> (Registry, SyncMonitor) {
     let counts = SyncCounts { sent: 3, received: 4, conflicts: 1, sent_bytes: 300, received_bytes: 400 };
     monitor.record_sync(TargetKind::Peer, &SyncResult::Success(counts), 250);
     monitor.record_sync(TargetKind::Relay, &SyncResult::Failed(SyncFailure::Unreachable), 9_000);
-    monitor.record_skip(SkipReason::Offline);
+    monitor.record_skip(SkipReason::Unreachable);
     monitor.record_conflict_resolution(ConflictType::MoveConflict, ResolutionStrategy::LastWriteWins);
     monitor.record_batch(50, 20, BatchResult::Stored);
     monitor.record_batch(50, 20, BatchResult::Failed);
@@ -68,7 +68,7 @@ fn what_is_recorded_shows_under_its_name() {
         ("nodespace_sync_operations_total{direction=\"received\"}", 4.0),
         ("nodespace_sync_attempts_total{target=\"peer\",result=\"success\"}", 1.0),
         ("nodespace_sync_failures_total{target=\"relay\",code=\"unreachable\"}", 1.0),
-        ("nodespace_sync_skips_total{reason=\"offline\"}", 1.0),
+        ("nodespace_sync_skips_total{reason=\"unreachable\"}", 1.0),
         ("nodespace_sync_traffic_bytes_total{direction=\"received\"}", 400.0),
         ("nodespace_sync_duration_seconds_sum{target=\"peer\"}", 0.25),
         ("nodespace_sync_duration_seconds_bucket{le=\"0.32\",target=\"peer\"}", 1.0),

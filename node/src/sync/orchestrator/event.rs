@@ -39,10 +39,6 @@ pub enum OrchestratorInput {
     Unreachable(Target),
     /// A device left the workspace, or a relay the configuration.
     Forget(Target),
-    /// There is a network.
-    NetworkUp,
-    /// There is none: nothing is started.
-    NetworkDown,
     /// Operations of which parents are missing came from this target.
     GapSeen(Target),
     /// What the wall clock says, in milliseconds. To be told with every timeout: this is how sleep is noticed.
@@ -99,14 +95,12 @@ pub enum OrchestratorOutput {
     },
 }
 
-/// Why nothing is done now. The document's `already_syncing_or_offline`, apart.
+/// Why nothing is done now. The document's `already_syncing_or_offline`, apart: without a network no target is reachable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// It is at it. It runs once more when it has finished.
     AlreadySyncing,
-    /// There is no network.
-    Offline,
     /// The target is not reachable, or not known.
     Unreachable,
     /// There are no targets at all.

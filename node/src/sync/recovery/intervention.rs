@@ -34,7 +34,7 @@ pub struct Intervention {
     pub subject: Subject,
     /// How often it failed.
     pub attempts: u32,
-    /// How it failed last.
+    /// The gravest way in which it failed.
     pub failure: SyncFailure,
 }
 
@@ -62,6 +62,7 @@ impl Intervention {
             (_, SyncFailure::Timeout { .. } | SyncFailure::Unreachable | SyncFailure::RateLimited { .. }) => {
                 "check the network and whether the other side runs; nothing else is needed, as it goes on being tried"
             }
+            (_, SyncFailure::Fault) => "report what the log says; nothing else is needed, as it is begun anew by itself",
             (_, SyncFailure::ProtocolBroken) => "check that both sides run a current version of the program, then run `nodespace sync now`",
             (_, SyncFailure::ConflictResolutionFailed { .. }) => {
                 "settle what `nodespace conflicts list` shows, then run `nodespace sync now`"

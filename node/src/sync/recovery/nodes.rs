@@ -19,6 +19,8 @@ struct Unsettled {
     backoff: Backoff,
     /// Whether the copies differ: nothing is gained by trying the same again.
     corrupt: bool,
+    /// The gravest failure since the first: what a person is told of. A line that broke beside it says less.
+    worst: Option<SyncFailure>,
     phase: Phase,
 }
 
@@ -77,11 +79,16 @@ impl Nodes {
             let until = now.saturating_add(backoff.delay_ms(self.retry_ms));
             backoff.raise();
             let phase = Phase::Waiting { until };
-            self.unsettled.insert(node.clone(), Unsettled { target, attempts: 1, backoff, corrupt, phase });
+            self.unsettled.insert(node.clone(), Unsettled { target, attempts: 1, backoff, corrupt, worst: None, phase });
         }
-        for node in nodes {
-            if let Some(node) = self.unsettled.get_mut(node) {
+        for id in nodes {
+            if let Some(node) = self.unsettled.get_mut(id) {
                 node.corrupt |= corrupt;
+                // As far as it is of this node.
+                node.note(match corrupt {
+                    true => SyncFailure::DataCorruption { node: Some(id.clone()) },
+                    false => SyncFailure::ConflictResolutionFailed { nodes: BTreeSet::from([id.clone()]) },
+                });
             }
         }
         true
@@ -107,6 +114,7 @@ impl Nodes {
     pub(super) fn retry(&mut self, node: &NodeId, now: u64) {
         if let Some(unsettled) = self.unsettled.get_mut(node) {
             unsettled.attempts = 1;
+            unsettled.worst = None;
             unsettled.backoff.reset();
             unsettled.phase = Phase::Waiting { until: now };
         }
@@ -151,8 +159,17 @@ impl Unsettled {
         }
     }
 
+    /// Remembers a failure unless a graver one is. That copies differ is graver than that a change waits for another.
+    fn note(&mut self, failure: SyncFailure) {
+        let gravity = |failure: &SyncFailure| (failure.remedy(), matches!(failure, SyncFailure::DataCorruption { .. }));
+        if self.worst.as_ref().is_none_or(|worst| gravity(&failure) >= gravity(worst)) {
+            self.worst = Some(failure);
+        }
+    }
+
     /// Once more, or a person.
     fn escalate(&mut self, node: &NodeId, failure: SyncFailure, now: u64, retry_ms: u64) -> Option<Intervention> {
+        self.note(failure.clone());
         self.attempts = self.attempts.saturating_add(1);
         if self.attempts <= ATTEMPTS_MAX {
             let until = now.saturating_add(self.backoff.delay_ms(retry_ms));
@@ -160,6 +177,7 @@ impl Unsettled {
             self.phase = Phase::Waiting { until };
             return None;
         }
+        let failure = self.worst.clone().unwrap_or(failure);
         let intervention = Intervention { subject: Subject::Node { node: node.clone() }, attempts: self.attempts, failure };
         self.phase = Phase::Manual(intervention.clone());
         Some(intervention)

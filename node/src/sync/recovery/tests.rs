@@ -161,11 +161,41 @@ fn a_node_goes_from_trying_to_force_to_a_person() {
     let force = RecoveryAction::ForceReconciliation { node: node(1), target: Target::Relay };
     let try_node = RecoveryAction::TryNode { node: node(1) };
     assert_eq!(steps[..5], [try_node.clone(), try_node, force.clone(), force.clone(), force]);
-    assert!(matches!(&steps[5..], [RecoveryAction::ManualIntervention(case)] if case.advice().contains("conflicts resolve")), "{steps:?}");
+    let [RecoveryAction::ManualIntervention(case)] = &steps[5..] else { panic!("{steps:?}") };
+    assert_eq!(case.failure, conflict(&[1]), "the gravest is told, not that a line broke beside it");
+    assert!(case.advice().contains("start the device"), "{case}");
     assert_eq!(driver.machine.next_timeout(), None);
     assert_eq!(driver.machine.aside_count(), 1, "and it is kept");
     let again = driver.handle(RecoveryInput::RetryByHand(Subject::Node { node: node(1) }));
     assert_eq!(again, [RecoveryAction::TryNode { node: node(1) }]);
+}
+
+#[test]
+fn of_a_nodes_failures_the_gravest_is_told() {
+    let differs = SyncFailure::DataCorruption { node: Some(node(1)) };
+    let mut driver = Driver::new();
+    driver.fail(peer(1), conflict(&[1]));
+    driver.step();
+    driver.handle(RecoveryInput::Succeeded(peer(1)));
+    let failed = |failure: &SyncFailure| RecoveryInput::NodeFailed { node: node(1), failure: failure.clone() };
+    let mut asked = Vec::new();
+    for failure in [&SyncFailure::Unreachable, &differs, &conflict(&[1]), &SyncFailure::Unreachable, &SyncFailure::Unreachable] {
+        driver.step();
+        asked.extend(driver.handle(failed(failure)));
+    }
+    let [RecoveryAction::ManualIntervention(case)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((&case.subject, &case.failure), (&Subject::Node { node: node(1) }, &differs));
+    // Somebody has done something about it: what was before is not told again.
+    driver.handle(RecoveryInput::RetryByHand(case.subject.clone()));
+    let mut again = Vec::new();
+    while again.is_empty() {
+        again = driver.handle(failed(&SyncFailure::Unreachable));
+        if again.is_empty() {
+            driver.step();
+        }
+    }
+    let [RecoveryAction::ManualIntervention(case)] = &again[..] else { panic!("{again:?}") };
+    assert_eq!(case.failure, SyncFailure::Unreachable);
 }
 
 #[test]

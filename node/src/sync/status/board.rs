@@ -257,12 +257,12 @@ fn state(known: &Known, equal: bool) -> TargetState {
     }
 }
 
-fn help_wanted(case: &Intervention) -> HelpWanted {
+pub(super) fn help_wanted(case: &Intervention) -> HelpWanted {
     let note = FailureNote { code: case.failure.code().to_owned(), message: case.to_string() };
     HelpWanted { subject: case.subject.clone(), note, heals_by_itself: case.heals_by_itself() }
 }
 
-fn summary(targets: &[TargetStatus], help_wanted: &[HelpWanted]) -> Summary {
+pub(super) fn summary(targets: &[TargetStatus], help_wanted: &[HelpWanted]) -> Summary {
     let count = |wanted: fn(TargetState) -> bool| targets.iter().filter(|target| wanted(target.state)).count();
     let cases = help_wanted.iter().filter(|case| !case.heals_by_itself).count();
     let reachable = count(|state| state != TargetState::Away);

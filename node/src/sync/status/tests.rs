@@ -166,6 +166,28 @@ fn who_wrote_a_moment_ago_is_not_told_that_it_is_synced() {
     assert_eq!(later.targets[1].state, TargetState::Away);
 }
 
+#[test]
+fn when_whoever_syncs_has_ended_nobody_is_synced_any_more() {
+    let known = [StatusInput::Reachable(peer(1)), StatusInput::Known(Target::Relay), confirmed(peer(1), 0)];
+    let status = board(known).status();
+    assert!(status.is_synced() && !status.has_failed(), "{status}");
+    let given_up = status.clone().given_up(&SyncFailure::StoreFailed);
+    assert!(given_up.has_failed(), "who was away as well: it is not known any more that it is: {given_up}");
+    assert_eq!(given_up.summary, Summary::NeedsHelp { cases: 2 });
+    for target in &given_up.targets {
+        assert_eq!(target.failure.as_ref().map(|failure| failure.code.as_str()), Some("store_failed"));
+        assert_eq!((target.missing_there, target.missing_here), (Missing::Unknown, Missing::Unknown));
+    }
+    assert_eq!(given_up.targets[0].last_success_ms, Some(1_000), "that stays true");
+    assert!(given_up.help_wanted[0].note.message.contains("start again"), "{given_up}");
+    assert_eq!(given_up.clone().given_up(&SyncFailure::StoreFailed), given_up, "nobody is asked twice");
+    let begun_anew = given_up.given_up(&SyncFailure::Fault);
+    assert_eq!((begun_anew.summary, begun_anew.help_wanted.len()), (Summary::Behind, 0), "that heals by itself");
+    assert!(begun_anew.has_failed());
+    let nobody = board([]).status().given_up(&SyncFailure::Fault);
+    assert_eq!((nobody.summary, nobody.has_failed()), (Summary::LocalOnly, false));
+}
+
 proptest! {
     #[test]
     fn synced_is_said_only_of_what_is_confirmed(events in prop::collection::vec(input(), 0..60)) {

@@ -313,6 +313,24 @@ fn security_judges_sender_author_rate_and_content() {
 }
 
 #[test]
+fn no_more_operations_are_decoded_than_a_packet_may_have() {
+    let (_, packet) = everything();
+    let mut packet = packet.without_views();
+    let lengths: Vec<usize> = packet.decode_segments().unwrap().iter().map(|segment| segment.ops.len()).collect();
+    let (longest, operations) = lengths.into_iter().enumerate().max_by_key(|(_, operations)| *operations).unwrap();
+    assert!(operations > 1);
+    packet.segments = vec![packet.segments[longest].clone(); packet::PACKET_OPERATIONS_MAX];
+    // What stands behind the first too many is not looked at: it is no segment.
+    packet.segments.push(PacketSegment { previous: None, bytes: vec![0xff] });
+    let max = packet::PACKET_OPERATIONS_MAX;
+    let segment = max / operations;
+    let found = (segment + 1) * operations;
+    assert_eq!(packet.decode_segments(), Err(ConsistencyError::Operations { segment, found, max }));
+    let refused = SyncSecurity::default().validate_sync_packet(&packet, &sent_by(&packet), &Offline);
+    assert_eq!(refused, Err(SecurityError::MalformedOperation { what: "the packet's operations", found, max }));
+}
+
+#[test]
 fn an_attachment_that_is_no_embedding_is_refused() {
     let bytes: std::sync::Arc<[u8]> = vec![1, 2, 3, 4, 5].into();
     let blob = BlobRef { hash: attachment_hash(&bytes), len: 5, encryption: 0 };

@@ -1,12 +1,13 @@
 //! Session messages.
 
-use nodespace_protocol::ids::OpHash;
+use nodespace_protocol::crypto::Purpose;
+use nodespace_protocol::ids::{OpHash, WorkspaceId};
 use nodespace_protocol::log::Head;
 use nodespace_protocol::log::frontier::FrontierEntry;
 use nodespace_protocol::membership::certificate::join_proof;
-use nodespace_protocol::op::{OpType, Payload};
-use nodespace_protocol::replica::Ladder;
-use nodespace_protocol::session::message::{ByeCode, Credential, Message, Range, RangeContent, Yours};
+use nodespace_protocol::op::{Op, OpType, Payload};
+use nodespace_protocol::replica::{Ladder, LogClaim};
+use nodespace_protocol::session::message::{ByeCode, Credential, Message, Range, RangeContent};
 
 use super::{Case, check};
 use crate::world::{Pen, at, certificate, invite_key, key, log, node, signed};
@@ -15,18 +16,31 @@ fn head(seq: u64) -> Head {
     Head { seq, hash: OpHash([seq as u8; 32]) }
 }
 
+const WORKSPACE: WorkspaceId = WorkspaceId([0xaa; 32]);
+
+/// The first two operations of a log.
+fn written() -> [Op; 2] {
+    let mut pen = Pen { log: log(1), workspace: WORKSPACE, seq: 0, previous: None, timestamp: at(0), version: 0 };
+    let op = pen.sign_off(Some(&node("page")), OpType::Update, Payload::default().encode(), &[], |header| {
+        header.cut = Some([OpHash([1; 32])].into());
+    });
+    let next = pen.op(&node("page"), OpType::Update, &Payload::default(), &[&op]);
+    [op, next]
+}
+
 fn greetings() -> Vec<(&'static str, Message)> {
-    let workspace = nodespace_protocol::ids::WorkspaceId([0xaa; 32]);
     let certificate = certificate(1);
-    let proof = join_proof(&invite_key(5), &workspace, &certificate);
-    let yours = vec![Yours { epoch: 1, seq: 20 }, Yours { epoch: u32::MAX, seq: u64::MAX }];
+    let proof = join_proof(&invite_key(5), &WORKSPACE, &certificate);
+    let claim = |op: Op| LogClaim { workspace: WORKSPACE, signature: key(1).sign(Purpose::Operation, &[&op.hash.0]), header: op.header };
+    let claims = written().map(claim).to_vec();
     vec![
         ("hello", Message::Hello { versions: (1, 1), attachments: true, boot_nonce: 0x0102_0304_0506_0708, salt: [3; 16], tag: [4; 16] }),
         ("who are you", Message::WhoAreYou),
         ("credential: a join", Message::Credential(Credential::Join { invite: OpHash([6; 32]), certificate, proof })),
         ("credential: a device", Message::Credential(Credential::Device(certificate))),
-        ("summary of nothing", Message::Summary { frontier: [0; 32], state: [0; 8], unfolded: 0, yours: Vec::new() }),
-        ("summary", Message::Summary { frontier: [1; 32], state: [2; 8], unfolded: 300, yours }),
+        ("summary of nothing", Message::Summary { frontier: [0; 32], state: [0; 8], unfolded: 0 }),
+        ("summary", Message::Summary { frontier: [1; 32], state: [2; 8], unfolded: 300 }),
+        ("claims", Message::Claims(claims)),
     ]
 }
 
@@ -49,19 +63,7 @@ fn comparisons() -> Vec<(&'static str, Message)> {
 }
 
 fn transfers() -> Vec<(&'static str, Message)> {
-    let mut pen = Pen {
-        log: log(1),
-        workspace: nodespace_protocol::ids::WorkspaceId([0xaa; 32]),
-        seq: 0,
-        previous: None,
-        timestamp: at(0),
-        version: 0,
-    };
-    let op = pen.sign_off(Some(&node("page")), OpType::Update, Payload::default().encode(), &[], |header| {
-        header.cut = Some([OpHash([1; 32])].into());
-    });
-    let next = pen.op(&node("page"), OpType::Update, &Payload::default(), &[&op]);
-    let segments = [signed(&key(1), &[op]), signed(&key(1), &[next])];
+    let segments = written().map(|op| signed(&key(1), &[op]));
     vec![
         ("segments, not compressed", Message::Segments(segments[..1].to_vec())),
         ("no segments", Message::Segments(Vec::new())),

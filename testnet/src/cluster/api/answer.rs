@@ -192,6 +192,9 @@ pub struct Network {
     /// Its own addresses.
     #[serde(default)]
     pub listening: Vec<String>,
+    /// Whether it can be reached from outside its own network: `unknown`, `public`, `private`.
+    #[serde(default)]
+    pub nat: String,
     /// Everybody it knows.
     #[serde(default)]
     pub peers: Vec<Peer>,
@@ -226,6 +229,8 @@ pub struct Invited {
     pub ticket: String,
     /// The invite's name.
     pub invite: String,
+    /// How many addresses the ticket carries.
+    pub addresses: usize,
 }
 
 /// What a join ended with.

@@ -1,6 +1,7 @@
 //! Two devices behind routers of their own, and in the open nobody but a relay: they join and sync by way of it, learn of its libp2p
 //! circuit relay, and reach each other through that. They try to get past both routers to a direct connection (DCUtR), and have the relayed
-//! one meanwhile. Then the relay's HTTP is cut off, and what is written still arrives.
+//! one meanwhile. For a while a third one is in the open with the relay, and is told that it can be reached from outside (AutoNAT); the two
+//! are told that they cannot. Then the relay's HTTP is cut off, and what is written still arrives.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,9 @@ use tokio::time::Instant;
 
 use super::nat::behind_router;
 use super::{Finding, Lab, nft, travels, unwired};
+use crate::cluster::api::answer::Joined;
 use crate::cluster::device::{Device, Launcher};
+use crate::cluster::forming::JOIN_TIME_MAX;
 use crate::cluster::relay::{Instance, settings};
 use crate::cluster::{Cluster, POLL, program};
 
@@ -26,6 +29,8 @@ const MEET_TIME_MAX: Duration = Duration::from_secs(120);
 const PUNCH_TIME_MAX: Duration = Duration::from_secs(60);
 /// What devices count of that, by result.
 const PUNCHES: &str = "nodespace_net_hole_punches_total";
+/// How long it may take until a new member knows whether it can be reached: the relay looks up once a minute who is a member.
+const REACHED_TIME_MAX: Duration = Duration::from_secs(120);
 /// The network in the open.
 const OPEN: &str = "10.89.0";
 /// The relay's address in it.
@@ -50,6 +55,8 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     for (number, name) in ["home", "office"].into_iter().enumerate() {
         devices.push(behind_router(&mut lab, (number, name), (&open, OPEN), (folder, launcher)).await?);
     }
+    let (mut street, street_space) = lab.device("street", folder, launcher).await?;
+    lab.plug(&street_space, &open, &format!("{OPEN}.30/24"))?;
     let mut cluster = unwired(devices);
     for device in &mut cluster.devices {
         device.start().await?;
@@ -57,6 +64,9 @@ pub(super) async fn run(launcher: &Launcher, folder: &Path) -> Result<Vec<Findin
     let mut findings = vec![Finding::of("two behind routers join and sync by a relay", join(&mut cluster).await)];
     findings.push(Finding::of("they meet through its circuit relay", meet(&cluster).await));
     findings.push(Finding::of("a direct connection is tried, none is lost", punch(&cluster).await));
+    street.start().await?;
+    findings.push(Finding::of("each learns whether it is reached", reached(&street, &cluster).await));
+    street.stop().await?;
     // From here on the relay carries nothing but circuits.
     nft(&space, &format!("table inet gone {{ chain in {{ type filter hook input priority 0; tcp dport {HTTP_PORT} drop; }} }}"))?;
     findings.push(Finding::of("without the relay's HTTP a change reaches the other", travels(&cluster, 0, &[1], "by-circuit").await));
@@ -140,14 +150,11 @@ async fn meet(cluster: &Cluster) -> Result<String> {
 /// demanded, and that a connection stands whatever comes of it.
 async fn punch(cluster: &Cluster) -> Result<String> {
     let started = Instant::now();
-    let mut ways = Ways::of(cluster).await?;
-    while ways.direct < cluster.devices.len() && started.elapsed() < PUNCH_TIME_MAX {
+    let (mut ways, mut tried) = (Ways::of(cluster).await?, attempts(cluster).await?);
+    // A connection stands a moment before the attempt that made it is counted.
+    while (ways.direct < cluster.devices.len() || tried == 0) && started.elapsed() < PUNCH_TIME_MAX {
         tokio::time::sleep(POLL).await;
-        ways = Ways::of(cluster).await?;
-    }
-    let mut tried = 0;
-    for device in &cluster.devices {
-        tried += punches(device).await?;
+        (ways, tried) = (Ways::of(cluster).await?, attempts(cluster).await?);
     }
     ensure!(tried > 0, "nobody has tried within {PUNCH_TIME_MAX:?}; {ways:?}");
     ensure!(ways.all() >= cluster.devices.len(), "{tried} attempts, and then no connection any more: {ways:?}");
@@ -157,6 +164,47 @@ async fn punch(cluster: &Cluster) -> Result<String> {
         (0, _) => format!("relayed still after {seconds:.1} s; these routers were not got past, attempts that ended: {tried}"),
         _ => format!("direct as one end sees it, relayed as the other does, after {seconds:.1} s; attempts that ended: {tried}"),
     })
+}
+
+/// One in the open joins, and the relay tells it that it can be reached from outside; the two behind routers that they cannot.
+async fn reached(street: &Device, cluster: &Cluster) -> Result<String> {
+    let ticket = cluster.invite(0, "editor", 600, 1).await?.ticket;
+    let invited = Instant::now();
+    // With the other device and with the relay, which has heard of the invite then.
+    while !cluster.sync(0).await?.is_synced_with(cluster.devices.len()) {
+        ensure!(invited.elapsed() < SETTLE_TIME_MAX, "the first device is not synced with both others after {SETTLE_TIME_MAX:?}");
+        tokio::time::sleep(POLL).await;
+    }
+    let _: Joined = street.api()?.task("/v1/join", &json!({ "ticket": ticket }), JOIN_TIME_MAX).await?;
+    let joined = Instant::now();
+    says(street, "public", joined).await?;
+    let took = joined.elapsed().as_secs_f64();
+    for device in &cluster.devices {
+        says(device, "private", joined).await?;
+    }
+    Ok(format!("the one in the open {took:.1} s after it joined, both behind routers after {:.1} s", joined.elapsed().as_secs_f64()))
+}
+
+/// Waits until a device says so of whether it can be reached.
+async fn says(device: &Device, expected: &str, joined: Instant) -> Result<()> {
+    loop {
+        let nat = device.network().await?.nat;
+        if nat == expected {
+            return Ok(());
+        }
+        let elapsed = joined.elapsed();
+        ensure!(elapsed < REACHED_TIME_MAX, "{} says `{nat}`, not `{expected}`, {elapsed:.0?} after the last one joined", device.name);
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Attempts at a direct connection that both have counted.
+async fn attempts(cluster: &Cluster) -> Result<u64> {
+    let mut count = 0;
+    for device in &cluster.devices {
+        count += punches(device).await?;
+    }
+    Ok(count)
 }
 
 /// Attempts at a direct connection that a device has counted, whatever came of them.

@@ -48,6 +48,16 @@ async fn hear(stream: &mut TcpStream, expected: &str) {
     assert_eq!(String::from_utf8_lossy(&heard), expected);
 }
 
+/// Waits until so many bytes were handed to the one who answers: how long that takes is the machine's affair.
+async fn are_handed_on(link: &Link, bytes: u64) {
+    let handed_on = async {
+        while link.traffic().forward_bytes < bytes {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, handed_on).await.expect("nothing was handed on");
+}
+
 async fn hears_nothing(stream: &mut TcpStream) {
     let heard = timeout(SILENCE, stream.read(&mut [0; 16])).await;
     assert!(heard.is_err(), "heard {heard:?}");
@@ -144,6 +154,7 @@ async fn a_way_can_be_cut_alone() {
     let mut stream = dial(&link).await;
     link.change(|conditions| conditions.way_mut(Direction::Backward).cut = Some(Cut::Hold));
     say(&mut stream, "hello").await;
+    are_handed_on(&link, 5).await;
     hears_nothing(&mut stream).await;
     assert_eq!(link.traffic().forward_bytes, 5, "the echo got it");
     assert_eq!(link.traffic().backward_bytes, 0, "its answer did not come back");

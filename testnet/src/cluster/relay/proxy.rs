@@ -142,9 +142,14 @@ async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Bo
 
 /// A packet and its answer, which both are read whole: a liar looks at them.
 async fn sync(shared: &Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let packet = body.collect().await?.to_bytes();
-    let whole = Full::new(packet.clone()).map_err(|never| match never {}).boxed();
+    let mut brought = packet.clone();
+    if let Some(other) = shared.liar.hand_on(&packet) {
+        brought = other.into();
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let whole = Full::new(brought).map_err(|never| match never {}).boxed();
     let answer = send(shared, Request::from_parts(head, whole)).await?;
     let (mut head, body) = answer.into_parts();
     let mut bytes = body.collect().await?.to_bytes();

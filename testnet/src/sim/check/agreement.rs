@@ -1,4 +1,5 @@
 //! I3: after faults heal and writers go quiet, all honest members hold the same operations within a bounded time, and nothing waits.
+//! Nobody was told by a lie to wait.
 
 use std::collections::BTreeSet;
 
@@ -24,10 +25,13 @@ pub(crate) fn disagreement(world: &World) -> Option<String> {
     members.into_iter().find_map(|device| stuck(world, device))
 }
 
-/// What of a device's operations has no effect yet. What a removed device left behind may wait for ever: for operations that nobody else
-/// was given.
+/// What a device waits for: operations that it is said to have lost, or whatever would give effect to those it has. What a removed device
+/// left behind may wait for ever: for operations that nobody else was given.
 fn stuck(world: &World, device: usize) -> Option<String> {
     let replica = world.devices[device].replica.as_ref()?;
+    if replica.is_own_log_behind() {
+        return Some(format!("device {device} waits for operations of its own that it never lost"));
+    }
     let counts = replica.counts();
     if counts.waiting + counts.held == 0 {
         return None;

@@ -1,7 +1,7 @@
 //! What arrives at a device, and what follows from it.
 
 use nodespace_protocol::op::Segment;
-use nodespace_protocol::session::{SessionEvent, SyncState};
+use nodespace_protocol::session::{ByeCode, SessionError, SessionEvent, SyncState};
 use nodespace_protocol::store::Store as _;
 
 use super::World;
@@ -26,6 +26,9 @@ impl World {
             self.note(format_args!("device {to} drops connection {id}: {error}"));
             let at = self.now + GOODBYE_MS;
             self.queue.at(at, Event::Cut { connection: id });
+            if matches!(error, SessionError::TurnedAway(ByeCode::Malformed)) {
+                check::blame::turned_away(self, to, id);
+            }
         }
         self.pump(to);
     }
@@ -71,6 +74,10 @@ impl World {
                     self.fail("I2", format!("devices {device} and {peer} hold the same operations and differ: {what}"));
                 }
                 SessionEvent::ForkFound(_) => self.count(Fault::Equivocation),
+                SessionEvent::FalseClaim { .. } if self.devices[peer].nature == Nature::Liar => self.count(Fault::FalseClaim),
+                SessionEvent::FalseClaim { seq } if self.devices[peer].is_honest() && !connection.corrupted => {
+                    self.fail("claims", format!("device {device} does not believe {peer}, which holds its log up to {seq}"));
+                }
                 SessionEvent::Ended { code, reason } => self.note(format_args!("device {peer} ends {id}: {code:?}, {reason}")),
                 SessionEvent::Refused(why) => self.note(format_args!("device {device} refuses what {peer} sends: {why}")),
                 _ => {}

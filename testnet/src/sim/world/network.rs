@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Puts a frame on the wire.
-    fn send(&mut self, id: u64, from: usize, mut bytes: Vec<u8>) {
+    pub(crate) fn send(&mut self, id: u64, from: usize, mut bytes: Vec<u8>) {
         self.totals.frames += 1;
         self.totals.bytes += bytes.len() as u64;
         self.trace.numbers(&[self.now, 2, id, from as u64]);
@@ -186,7 +186,7 @@ impl World {
             return;
         }
         if self.dice.chance(plan.frame_corrupted) {
-            self.corrupt(&mut bytes);
+            self.corrupt(&mut bytes, from, to);
             self.count(Fault::FrameCorrupted);
             self.set_connection(id, |connection| connection.corrupted = true);
             let at = self.now + GIVE_UP_MS;
@@ -203,7 +203,8 @@ impl World {
         }
     }
 
-    fn corrupt(&mut self, bytes: &mut [u8]) {
+    fn corrupt(&mut self, bytes: &mut [u8], from: usize, to: usize) {
+        self.ledger.garbled.insert((self.devices[from].id(), to));
         let (at, bit) = (self.dice.index(bytes.len()), self.dice.below(8));
         if let Some(byte) = bytes.get_mut(at) {
             *byte ^= 1 << bit;
@@ -224,7 +225,7 @@ impl World {
         for _ in 0..copies {
             let mut bytes = bytes.to_vec();
             if self.dice.chance(plan.gossip_corrupted) {
-                self.corrupt(&mut bytes);
+                self.corrupt(&mut bytes, from, to);
                 self.count(Fault::GossipCorrupted);
             }
             let mut at = self.now + self.latency();

@@ -35,6 +35,7 @@ impl World {
             (Nature::Honest, self.plan.devices.saturating_sub(1)),
             (Nature::Equivocator, hostile.equivocators),
             (Nature::Rogue, hostile.rogues),
+            (Nature::Liar, hostile.liars),
         ];
         for (nature, count) in members {
             for _ in 0..count {
@@ -93,8 +94,9 @@ impl World {
         let device = match way {
             0 | 1 => {
                 let device = self.new_device(nature, None);
-                // An equivocator that may change the workspace is worse than one that may not.
-                let role = [Role::Editor, Role::Owner, Role::Viewer][self.dice.weighted(&[5, 4, u64::from(nature == Nature::Honest)])];
+                // An equivocator that may change the workspace is worse than one that may not. To lie one need not write.
+                let weights = if nature == Nature::Liar { [0, 0, 1] } else { [5, 4, u64::from(nature == Nature::Honest)] };
+                let role = [Role::Editor, Role::Owner, Role::Viewer][self.dice.weighted(&weights)];
                 self.welcome_by_ticket(device, role, founder_now);
                 device
             }

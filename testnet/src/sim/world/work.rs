@@ -98,6 +98,9 @@ impl World {
             WriteError::Forked if self.devices[device].is_honest() => {
                 self.fail("I4", format!("honest device {device} finds its own log forked"));
             }
+            WriteError::OwnLogBehind if self.devices[device].is_honest() => {
+                self.fail("I3", format!("honest device {device} believes that it has lost operations, and writes nothing"));
+            }
             // A device whose own changes are held back, because its clock went back, does not see what it made.
             // What a conflict's side did may not be possible any more.
             WriteError::Place(_) if work == Work::Resolutions => {}
