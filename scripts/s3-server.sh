@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the Python environment with the S3-compatible server that the relay's tests keep attachments in.
+# Makes the Python environment with the S3-compatible server that the relay's tests keep attachments in: moto, which the tests tell to check
+# every request's signature.
 #
 #   scripts/s3-server.sh [--check]
 #

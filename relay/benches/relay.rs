@@ -324,7 +324,7 @@ async fn notify(team: &mut Team) {
 }
 
 /// Writers and readers for as long as it takes, while relays are killed every 5 s, Redis is killed and flushed every 10 s, and PostgreSQL is
-/// restarted every 60 s.
+/// restarted every 25 s.
 async fn faults(program: &str, options: &Options) {
     const WORKSPACES: usize = 16;
     let mut cluster = Cluster::start(program, 2).await;
@@ -375,7 +375,7 @@ async fn faults(program: &str, options: &Options) {
                     let done = load::ACKNOWLEDGED.load(Ordering::Relaxed) - before;
                     println!("         {:>4.0} s: {done} operations acknowledged", started.elapsed().as_secs_f64());
                 }
-                if second.is_multiple_of(60) {
+                if second.is_multiple_of(25) {
                     cluster.restart_postgres().await;
                     counts[0] += 1;
                 }

@@ -45,6 +45,9 @@ const PENDING_MAX: u32 = 128;
 const PER_PEER_MAX: u32 = 4;
 /// How long a reservation holds; devices renew it before.
 const RESERVATION_LIFE: Duration = Duration::from_secs(600);
+/// How long making a connection may take. AutoNAT gives up a question after ten seconds, here and at the device: by then it has to be known
+/// that a router drops what is sent to the address, and said.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(6);
 /// How long a connection stays that nothing passes over.
 const IDLE: Duration = Duration::from_secs(120);
 /// How often connected peers are looked up again.
@@ -283,7 +286,7 @@ fn swarm(config: &CircuitConfig, key: &RelayKey, guests: &Guests, metrics: &Metr
         })
         .map_err(|error| failed(&error))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE));
-    Ok(built.build())
+    Ok(built.with_connection_timeout(CONNECT_TIME_MAX).build())
 }
 
 fn relay_config(config: &CircuitConfig, guests: &Guests) -> relay::Config {

@@ -3,6 +3,8 @@
 //! Every setting is a field here with its unit and default; `docs/relay.toml` is the default configuration with every key explained, which a
 //! test holds it to. `NODESPACE_RELAY_<SECTION>_<KEY>` sets `section.key` (`NODESPACE_RELAY_DATABASE_URL`). Unknown keys are refused: a
 //! misspelt limit is no limit.
+//!
+//! What is said of a mistake does not show what was written there: it may be a password.
 
 mod limits;
 mod secret;
@@ -55,14 +57,15 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-    /// The file is not TOML.
-    #[error("the configuration {} is not TOML: {source}", path.display())]
+    /// The file is not TOML. Its line is not shown, since it may be one with a password.
+    #[error("the configuration {} is not TOML in line {line}: {what}", path.display())]
     Toml {
         /// Which.
         path: PathBuf,
         /// Where it is wrong.
-        #[source]
-        source: toml::de::Error,
+        line: usize,
+        /// How.
+        what: String,
     },
     /// A key that is none, or a value that does not fit it.
     #[error("the configuration is wrong: {0}")]
@@ -87,9 +90,10 @@ impl Config {
             Some(path) => read_file(path)?,
             None => toml::Table::new(),
         };
+        let defaults = toml::Table::try_from(Self::default()).unwrap_or_default();
         for (name, value) in environment {
             if let Some(rest) = name.strip_prefix(ENVIRONMENT_PREFIX).filter(|_| !value.is_empty()) {
-                set(&mut table, rest, &value).ok_or_else(|| ConfigError::Variable(name.clone()))?;
+                set(&mut table, &defaults, rest, &value).ok_or_else(|| ConfigError::Variable(name.clone()))?;
             }
         }
         let config: Self = toml::Value::Table(table).try_into().map_err(ConfigError::Value)?;
@@ -126,21 +130,26 @@ impl Config {
 
 fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
-    text.parse().map_err(|source| ConfigError::Toml { path: path.to_owned(), source })
+    text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.as_bytes().get(..span.start)).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        ConfigError::Toml { path: path.to_owned(), line, what: error.message().to_owned() }
+    })
 }
 
-/// Sets `SECTION_KEY`. A value that reads as TOML of another type than text is taken as that, anything else as text.
-fn set(table: &mut toml::Table, name: &str, value: &str) -> Option<()> {
+/// Sets `SECTION_KEY`. Text is taken as it stands, whatever it looks like; the value of another setting is read as TOML.
+fn set(table: &mut toml::Table, defaults: &toml::Table, name: &str, value: &str) -> Option<()> {
     let (section, key) = name.split_once('_')?;
-    let section = section.to_ascii_lowercase();
+    let (section, key) = (section.to_ascii_lowercase(), key.to_ascii_lowercase());
     let sections = ["server", "database", "redis", "storage", "limits", "quota", "circuit", "log"];
     if !sections.contains(&section.as_str()) {
         return None;
     }
-    let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut parsed| parsed.remove("v"));
-    let value = parsed.unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let is_text = defaults.get(&section).and_then(|section| section.get(&key)).is_none_or(toml::Value::is_str);
+    let read = || format!("v = {value}").parse::<toml::Table>().ok()?.remove("v");
+    let value = (!is_text).then(read).flatten().unwrap_or_else(|| toml::Value::String(value.to_owned()));
     let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-    entry.as_table_mut()?.insert(key.to_ascii_lowercase(), value);
+    entry.as_table_mut()?.insert(key, value);
     Some(())
 }
 
@@ -168,6 +177,19 @@ mod tests {
         }
     }
 
+    /// A setting of another type has a default, which tells how what the environment says of it is read.
+    #[test]
+    fn what_has_no_default_is_text() {
+        let text = include_str!("../../docs/relay.toml");
+        let is_key = |name: &str| name.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+        let examples: Vec<(&str, &str)> =
+            text.lines().filter_map(|line| line.strip_prefix("# ")?.split_once(" = ")).filter(|(key, _)| is_key(key)).collect();
+        assert!(examples.iter().any(|(key, _)| *key == "access_key_id"), "{examples:?}");
+        for (key, example) in examples {
+            assert!(example.starts_with('"'), "{key} = {example}");
+        }
+    }
+
     #[test]
     fn the_environment_goes_over_the_file_and_misspellings_are_refused() {
         let read = |pairs: &[(&str, &str)]| Config::read(None, environment(pairs));
@@ -187,5 +209,31 @@ mod tests {
         assert!(matches!(read(&[("NODESPACE_RELAY_DATABASE_ULR", "x")]), Err(ConfigError::Value(_))));
         assert!(matches!(read(&[("NODESPACE_RELAY_DATABASE_CONNECTIONS", "1")]), Err(ConfigError::Contradiction(_))));
         assert!(matches!(read(&[("NODESPACE_RELAY_SERVER_TLS_KEY", "k.pem")]), Err(ConfigError::Contradiction(_))));
+    }
+
+    #[test]
+    fn text_is_taken_as_it_stands_and_a_secret_is_never_shown() {
+        let read = |pairs: &[(&str, &str)]| Config::read(None, environment(pairs));
+        let config = read(&[
+            ("NODESPACE_RELAY_STORAGE_BUCKET", "2024"),
+            ("NODESPACE_RELAY_STORAGE_ACCESS_KEY_ID", "0017"),
+            ("NODESPACE_RELAY_STORAGE_SECRET_ACCESS_KEY", "123456"),
+            ("NODESPACE_RELAY_REDIS_URL", "[true]"),
+            ("NODESPACE_RELAY_SERVER_TRUSTED_PROXIES", "[\"192.0.2.1\"]"),
+        ])
+        .unwrap();
+        let storage = &config.storage;
+        assert_eq!((storage.bucket.as_str(), storage.access_key_id.as_deref()), ("2024", Some("0017")));
+        assert_eq!((storage.secret_access_key.reveal(), config.redis.url.unwrap().reveal()), ("123456", "[true]"));
+        assert_eq!(config.server.trusted_proxies, ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
+        // A file has quotes for text. Where they are missing, what is said of it does not show the rest of the line.
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("relay.toml");
+        for (wrong, said) in [("7355608", "quotes"), ("7355608 x", "line 2")] {
+            std::fs::write(&file, format!("[storage]\nsecret_access_key = {wrong}\n")).unwrap();
+            let error = Config::read(Some(&file), []).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(said) && !text.contains("7355608"), "{text}");
+        }
     }
 }

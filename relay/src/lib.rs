@@ -13,8 +13,8 @@
 //! 5. [`sync`]: a packet and its answer; the document's `CloudSyncService`.
 //! 6. [`auth`], [`limits`]: who may, and how fast.
 //! 7. [`redis`], [`notify`]: what instances tell each other.
-//! 8. [`attachments`], [`directory`], [`circuit`]: object storage, addresses, the libp2p relay.
-//! 9. [`server`], [`metrics`]: HTTP, and what is measured.
+//! 8. [`objects`], [`attachments`], [`directory`], [`circuit`]: object storage, addresses, the libp2p relay.
+//! 9. [`server`], [`memory`], [`metrics`]: HTTP, what all requests may hold together, and what is measured.
 //! 10. [`relay`]: all of it put together.
 //!
 //! Beside it [`inspection`] looks into a packet without any of this.
@@ -33,9 +33,11 @@ pub mod inspection;
 pub mod key;
 pub mod limits;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 mod neighbourhood;
 pub mod notify;
+pub mod objects;
 pub mod redis;
 pub mod refusal;
 pub mod relay;

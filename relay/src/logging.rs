@@ -1,4 +1,7 @@
-//! The log: `tracing` to standard error, for people or as JSON. No content, no token, no address of a device's user is in it.
+//! The log: `tracing` to standard error, for people or as JSON.
+//!
+//! No content is in it, no token, challenge, key or password. An address is in it when connections from there are refused because it has too
+//! many: whoever runs the relay has to know whose they are.
 
 use tracing_subscriber::EnvFilter;
 

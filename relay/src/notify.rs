@@ -7,14 +7,13 @@
 //!
 //! Redis' pub/sub delivers at most once and drops who is slow, so what it says is a hint: the cursor decides what a device has seen. What
 //! hints may have missed is found by asking the database for the versions of the workspaces that somebody listens to: every two seconds
-//! without Redis, every fifteen with it, and whenever the connection to Redis was made anew. A listener holds the latest
-//! version only, so nobody can fall behind.
+//! without Redis, every fifteen with it, and whenever the connection to Redis was made anew, which it is when that ends or falls silent. A
+//! listener holds the latest version only, so nobody can fall behind.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use nodespace_protocol::ids::WorkspaceId;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -122,11 +121,10 @@ async fn receive(redis: Redis, bus: Bus) {
     loop {
         match redis.listen().await {
             None => return,
-            Some(Ok(listening)) => {
+            Some(Ok(mut listening)) => {
                 // What was told before is not told again.
                 bus.shared.doubt.notify_one();
-                let mut messages = listening.into_on_message();
-                while let Some(message) = messages.next().await {
+                while let Some(message) = listening.next().await {
                     if let Some((workspace, version)) = parse_hint(message.get_payload_bytes()) {
                         bus.tell(workspace, version);
                     }

@@ -1,15 +1,17 @@
 //! Redis: what instances share while it is there, and nothing they cannot do without.
 //!
 //! Every question has a short time. After one that failed Redis is left alone for a second, so that a server that is away costs a
-//! request in a second its time and the others nothing. Whoever asks has an answer for "not there".
+//! request in a second its time and the others nothing. Whoever asks has an answer for "not there". The connection that only listens asks
+//! too, when it has heard nothing for a while: that the other end is gone nobody else would say.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use nodespace_protocol::ids::RelayId;
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
-use redis::{Client, FromRedisValue, RedisError, RedisResult, Script, ScriptInvocation};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSubSink, PubSubStream};
+use redis::{Client, FromRedisValue, Msg, RedisError, RedisResult, Script, ScriptInvocation, Value};
 use tokio::time::timeout;
 
 use crate::clock::now_ms;
@@ -18,6 +20,10 @@ use crate::store::Marker;
 
 /// How long a question may take.
 const ANSWER_WAIT: Duration = Duration::from_millis(250);
+/// How long making a connection that listens may take, and a question on it.
+const LISTEN_WAIT: Duration = Duration::from_secs(1);
+/// How long such a connection may say nothing before it is asked whether the other end is there.
+const QUIET_MAX: Duration = Duration::from_secs(3);
 /// How long Redis is left alone after a failure, in milliseconds.
 const LEAVE_ALONE_MS: u64 = 1_000;
 /// The channel on which instances tell each other which workspaces have grown.
@@ -41,6 +47,27 @@ struct Shared {
     /// Until when not to ask, in milliseconds since the Unix epoch.
     leave_alone_until: AtomicU64,
     up: AtomicBool,
+}
+
+/// A connection that hears what is said on the channel.
+pub(crate) struct Listening {
+    asking: PubSubSink,
+    messages: PubSubStream,
+}
+
+impl Listening {
+    /// The next message; `None` when the connection has ended, or the other end does not answer on it any more.
+    pub(crate) async fn next(&mut self) -> Option<Msg> {
+        loop {
+            if let Ok(message) = timeout(QUIET_MAX, self.messages.next()).await {
+                return message;
+            }
+            if !matches!(timeout(LISTEN_WAIT, self.asking.ping::<Value>()).await, Ok(Ok(_))) {
+                tracing::debug!("Redis is silent on the connection that listens; another is made");
+                return None;
+            }
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -148,15 +175,15 @@ impl Redis {
     }
 
     /// A connection that listens on the channel; `None` when there is no Redis.
-    pub(crate) async fn listen(&self) -> Option<RedisResult<PubSub>> {
+    pub(crate) async fn listen(&self) -> Option<RedisResult<Listening>> {
         let client = self.client.clone()?;
         let connect = async {
-            let mut listening = client.get_async_pubsub().await?;
-            listening.subscribe(NOTIFY_CHANNEL).await?;
-            Ok(listening)
+            let (mut asking, messages) = client.get_async_pubsub().await?.split();
+            asking.subscribe(NOTIFY_CHANNEL).await?;
+            Ok(Listening { asking, messages })
         };
         let late = |_| Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)));
-        Some(timeout(4 * ANSWER_WAIT, connect).await.unwrap_or_else(late))
+        Some(timeout(LISTEN_WAIT, connect).await.unwrap_or_else(late))
     }
 }
 

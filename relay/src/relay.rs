@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::attachments::{Attachments, AttachmentsError};
+use crate::attachments::Attachments;
 use crate::auth::Access;
 use crate::checkpoints::Checkpoints;
 use crate::circuit::{Circuit, CircuitError};
@@ -17,8 +18,10 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::key::{KeyError, RelayKey};
 use crate::limits::Limits;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::notify::{Bus, BusDriver};
+use crate::objects::StorageError;
 use crate::redis::{Redis, RedisUrlError};
 use crate::server::{self, App, AppParts, Listening, ServeError, TlsError};
 use crate::store::{Database, EpochKeeper, StoreError, WorkspaceRow, addresses, chain};
@@ -48,7 +51,7 @@ pub enum RelayError {
     Redis(#[from] RedisUrlError),
     /// Object storage.
     #[error(transparent)]
-    Attachments(#[from] AttachmentsError),
+    Storage(#[from] StorageError),
     /// The circuit relay.
     #[error(transparent)]
     Circuit(#[from] CircuitError),
@@ -61,15 +64,21 @@ pub enum RelayError {
 }
 
 /// A relay that listens and is not served yet.
-#[derive(Debug)]
 pub struct Relay {
     config: Config,
     app: App,
+    tls: Option<TlsAcceptor>,
     devices: Listening,
     operators: Option<Listening>,
     bus: BusDriver,
     circuit: Option<Circuit>,
     stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Relay {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Relay").field("address", &self.address()).finish_non_exhaustive()
+    }
 }
 
 impl Relay {
@@ -78,6 +87,10 @@ impl Relay {
     /// # Errors
     /// When a part cannot be used. Redis may be away.
     pub async fn start(config: Config) -> Result<Self, RelayError> {
+        let tls = match (&config.server.tls_certificate, &config.server.tls_key) {
+            (Some(certificate), Some(key)) => Some(server::acceptor(certificate, key)?),
+            _ => None,
+        };
         let key = RelayKey::load_or_create(&config.server.data.join(KEY_FILE))?;
         let redis = Redis::open(&config.redis)?;
         let elsewhere = redis.marker(key.id()).await;
@@ -120,6 +133,7 @@ impl Relay {
             bus,
             attachments,
             limits,
+            memory: Memory::new(&config.server),
             checkpoints,
             metrics,
             config: config.server.clone(),
@@ -128,7 +142,7 @@ impl Relay {
             sockets: std::sync::Mutex::default(),
             stop: stop.clone(),
         });
-        Ok(Self { config, app, devices, operators, bus: driver, circuit, stop })
+        Ok(Self { config, app, tls, devices, operators, bus: driver, circuit, stop })
     }
 
     /// Where devices reach it.
@@ -162,16 +176,10 @@ impl Relay {
         self.stop.clone()
     }
 
-    /// Serves until it is stopped; requests under way finish.
-    ///
-    /// # Errors
-    /// When TLS cannot be spoken.
-    pub async fn serve(self) -> Result<(), RelayError> {
-        let Self { config, app, devices, operators, bus, circuit, stop } = self;
-        let tls = match (&config.server.tls_certificate, &config.server.tls_key) {
-            (Some(certificate), Some(key)) => Some(server::acceptor(certificate, key)?),
-            _ => None,
-        };
+    /// Serves until it is stopped; requests under way finish. Whatever may be wrong was found by [`Self::start`], before anybody is told
+    /// the URL.
+    pub async fn serve(self) {
+        let Self { config, app, tls, devices, operators, bus, circuit, stop } = self;
         let database = app.parts().database.clone();
         let mut background = JoinSet::new();
         background.spawn(bus.run(database.clone(), stop.clone()));
@@ -199,7 +207,6 @@ impl Relay {
         // What was committed last belongs to what is remembered: a backup that is older will be recognised.
         remember(&app).await;
         database.close().await;
-        Ok(())
     }
 }
 

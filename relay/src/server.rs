@@ -1,11 +1,12 @@
 //! The HTTP service.
 //!
 //! ```text
-//!   connection ─▶ a place, in all and of its address; what is written to it is read, or it is cut off
+//!   connection ─▶ a place, in all and of its address, for as long as it lasts; what is written to it is read, or it is cut off
 //!              ─▶ TLS, if configured; a request's head within its time
 //!              ─▶ observe   (route, status, duration; a panic becomes a 500)
-//!              ─▶ address   (whose request it is, behind a proxy too; its rate, before anything of it is read)
-//!              ─▶ route     (token, device's rate, membership now; body within its size and time; one method of a part of the relay)
+//!              ─▶ address   (whose request it is, behind a proxy too; its rate at this instance, before anything of it is read)
+//!              ─▶ route     (token, device's rate, membership now; body within its size, its time and the memory for all; one method of a
+//!                            part of the relay)
 //! ```
 //!
 //! `docs/RELAY-API.md` is the contract: routes, forms, codes.
@@ -37,6 +38,7 @@ use crate::config::{LimitConfig, ServerConfig};
 use crate::directory::Directory;
 use crate::key::RelayKey;
 use crate::limits::Limits;
+use crate::memory::Memory;
 use crate::metrics::{Metrics, Observed};
 use crate::notify::Bus;
 use crate::redis::Redis;
@@ -79,6 +81,8 @@ pub struct AppParts {
     pub directory: Directory,
     /// Rates.
     pub limits: Limits,
+    /// What bodies may hold together.
+    pub memory: Memory,
     /// What is kept of workspaces on this instance's disk.
     pub checkpoints: Checkpoints,
     /// What is measured.

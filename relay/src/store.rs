@@ -20,17 +20,18 @@ pub(crate) mod addresses;
 pub(crate) mod attachments;
 mod database;
 mod epoch;
+mod lanes;
 pub(crate) mod members;
 pub(crate) mod nodes;
 pub(crate) mod operations;
 mod roles;
 mod spares;
-pub(crate) mod turns;
+mod turns;
 mod workspaces;
 
 use std::time::Duration;
 
-pub use database::{Database, MIGRATIONS, MigrationStatus};
+pub use database::{Database, MIGRATIONS, MigrationStatus, ServerFacts};
 pub use epoch::{Epoch, EpochKeeper, Marker};
 pub use members::{DeviceRole, Standing};
 pub use operations::{LogRow, PageBounds, PageEnd};
@@ -40,12 +41,15 @@ pub(crate) use members::MembershipRows;
 pub(crate) use nodes::NodeRows;
 pub(crate) use operations::{FoundRow, OperationRows};
 pub(crate) use roles::standing;
-pub(crate) use workspaces::Advance;
+pub(crate) use turns::Turn;
 
 use crate::refusal::Refusal;
 
 /// How long to wait before trying again when the database is away or busy.
 pub const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// What is said when the database failed: whatever was asked of it last, a commit among others, may have been done before its answer was lost.
+const LOST: &str = "the relay's database does not answer; what was sent is perhaps not stored: send it again";
 
 /// Why the database did not do what was asked. Nothing of a failed transaction is kept.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,11 @@ pub enum StoreError {
     /// Its tables are not those of this program.
     #[error("the database needs `nodespace-relay migrate`: {0}")]
     NotMigrated(String),
+    /// A commit that it has answered may be gone after a crash.
+    #[error(
+        "the database has synchronous_commit = off: what is acknowledged could be lost. Set it to on for the relay's role and database"
+    )]
+    NotDurable,
     /// It belongs to another relay.
     #[error("the database belongs to relay {found}, this is relay {own}: use that relay's key file, or another database")]
     AnotherRelay {
@@ -119,7 +128,7 @@ impl From<StoreError> for Refusal {
         // Logged once, here: what is answered does not say how the database is set up.
         if error.is_transient() {
             tracing::warn!(error = %chain(&error), "a request could not be served by the database");
-            return Self::unavailable("database_unavailable", "the relay's database does not answer; nothing was stored", RETRY_AFTER);
+            return Self::unavailable("database_unavailable", LOST, RETRY_AFTER);
         }
         tracing::error!(error = %chain(&error), "the database is not what it should be");
         Self::unavailable("relay_fault", "the relay's database needs its operator; nothing was stored", Duration::from_secs(60))
@@ -158,4 +167,20 @@ pub(crate) fn signed(value: u64) -> i64 {
 /// When the database fails or holds what is no node.
 pub async fn canonical_nodes(database: &Database, workspace: i64) -> Result<Vec<nodespace_protocol::view::CanonicalNode>, StoreError> {
     nodes::read_all(database.read(), workspace).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer to a commit may be what was lost.
+    #[test]
+    fn of_a_database_that_does_not_answer_nothing_is_said_to_be_certain() {
+        let lost = || StoreError::Database { doing: "committing a turn", source: sqlx::Error::PoolClosed };
+        for error in [StoreError::Silent(Duration::from_secs(1)), lost()] {
+            let refusal = Refusal::from(error);
+            assert_eq!((refusal.code, refusal.retry_after), ("database_unavailable", Some(RETRY_AFTER)));
+            assert!(refusal.message.contains("perhaps not stored: send it again"), "{refusal}");
+        }
+    }
 }

@@ -8,7 +8,8 @@
 //!         ─▶ answer, with the relay's signed word on its log
 //! ```
 //!
-//! A packet with nothing to push still pulls.
+//! A packet with nothing to push still pulls. What it holds of the memory for bodies ([`Share`]) goes with it: into the thread that reads
+//! it, into the workspace's queue, until all of them are done with it, whether anybody waits for the answer or not.
 
 mod answer;
 mod intake;
@@ -27,9 +28,10 @@ use crate::auth::{Caller, Grant};
 use crate::config::QuotaConfig;
 use crate::key::RelayKey;
 use crate::limits::Limits;
+use crate::memory::Share;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
-use crate::store::{Database, WorkspaceRow};
+use crate::store::{Database, Epoch, StoreError, WorkspaceRow};
 use crate::workspace::{Hub, PushJob, Pushed};
 use intake::Intake;
 
@@ -60,12 +62,14 @@ pub struct SyncAnswer {
 
 /// The fewest packets that are read and checked at once, however few cores there are.
 const INTAKES_MIN: usize = 4;
+/// The most, however many there are: each takes memory that is not charged to it.
+const INTAKES_MAX: usize = 16;
 
 /// How many packets may be read and checked at once: twice as many as there are cores. Turns share the threads with them, and hold locks
 /// while they wait for one.
 pub(crate) fn intakes() -> Arc<Semaphore> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Arc::new(Semaphore::new((2 * cores).max(INTAKES_MIN)))
+    Arc::new(Semaphore::new((2 * cores).clamp(INTAKES_MIN, INTAKES_MAX)))
 }
 
 /// Takes packets. The document's `CloudSyncService`.
@@ -85,19 +89,27 @@ impl CloudSyncService {
     /// Takes a packet and answers it. The document's `process_sync_packet`.
     ///
     /// # Errors
-    /// When it is refused; nothing of it was stored then.
-    pub async fn process_sync_packet(&self, caller: &Caller, bytes: Bytes, options: SyncOptions) -> Result<SyncAnswer, Refusal> {
+    /// When it is refused. Nothing of it was stored then, unless the reason is the relay's own: the answer may have come to nothing later.
+    pub async fn process_sync_packet(
+        &self,
+        caller: &Caller,
+        bytes: Bytes,
+        share: Share,
+        options: SyncOptions,
+    ) -> Result<SyncAnswer, Refusal> {
         self.metrics.packet(bytes.len());
-        let Intake { encoding, cursor, segments, carried } = self.take_in(caller, bytes).await?;
+        let (Intake { encoding, cursor, segments, carried }, share) = self.take_in(caller, bytes, share).await?;
+        let share = Arc::new(share);
+        let caller = &self.caught_up(caller, cursor.epoch).await?;
         let cursor = self.check_cursor(caller, cursor)?;
-        let pushed = self.push(caller, segments).await?;
+        let pushed = self.push(caller, segments, &share).await?;
         // As the turn left it; without one, as it was when the caller was looked up.
         let row = pushed.row.clone().or_else(|| caller.row.clone());
         let mut row = row.ok_or_else(|| Refusal::not_found("unknown_workspace", "this relay does not hold the workspace"))?;
         // A turn does not look at how much there is of attachments.
         row.attachment_bytes = caller.row.as_ref().map_or(0, |row| row.attachment_bytes).max(row.attachment_bytes);
         if !carried.is_empty() && !pushed.applied.is_empty() {
-            self.attachments.store_carried(caller.workspace, &row, &carried).await;
+            Box::pin(self.attachments.store_carried(caller.workspace, &row, &carried)).await;
         }
         let views = options.views.unwrap_or(encoding == nodespace_protocol::view::Encoding::Json);
         let mut response = if options.pull {
@@ -117,17 +129,39 @@ impl CloudSyncService {
         Ok(answer)
     }
 
-    /// Reads and checks a packet, where that holds up nobody else.
-    async fn take_in(&self, caller: &Caller, bytes: Bytes) -> Result<Intake, Refusal> {
+    /// Reads and checks a packet, where that holds up nobody else. Its share is what that may take meanwhile, and then what is left of it.
+    async fn take_in(&self, caller: &Caller, bytes: Bytes, mut share: Share) -> Result<(Intake, Share), Refusal> {
         let (caller, limits, runtime) = (caller.clone(), self.limits.clone(), Handle::current());
         // Whoever waits here holds nothing that others want.
         let permit = Arc::clone(&self.intakes).acquire_owned().await.ok();
-        in_thread(move || {
-            let intake = Intake::of(&bytes, &caller, &limits, &runtime);
+        in_thread(move || -> Result<(Intake, Share), Refusal> {
+            let intake = Intake::of(bytes, &caller, &limits, &runtime, &mut share);
             drop(permit);
-            intake
+            let intake = intake?;
+            share.set_to(intake.bytes())?;
+            Ok((intake, share))
         })
         .await?
+    }
+
+    /// The caller as of the epoch that a cursor names, if that has begun by now: another instance may have told the device of it before
+    /// this one has heard, and no answer is to lead back to the epoch before. What was read of the workspace may be of that one, so its
+    /// row is read again.
+    async fn caught_up(&self, caller: &Caller, named: Epoch) -> Result<Caller, Refusal> {
+        if named <= caller.epoch {
+            return Ok(caller.clone());
+        }
+        let epoch = self.database.within(self.database.epoch().look(self.database.read())).await?;
+        if epoch == caller.epoch {
+            return Ok(caller.clone());
+        }
+        let row = self.database.within(WorkspaceRow::read(self.database.read(), &caller.workspace)).await?;
+        let number = |row: &Option<WorkspaceRow>| row.as_ref().map(|row| row.number);
+        if number(&row) != number(&caller.row) {
+            // It was deleted, or is another one: what the caller may do there has to be looked up anew.
+            return Err(StoreError::SetBack.into());
+        }
+        Ok(Caller { epoch, row, ..caller.clone() })
     }
 
     /// Where the answer begins. A cursor of another epoch counts versions that are void: from the beginning then.
@@ -147,7 +181,7 @@ impl CloudSyncService {
         Ok(cursor)
     }
 
-    async fn push(&self, caller: &Caller, segments: Vec<VerifiedOps>) -> Result<Pushed, Refusal> {
+    async fn push(&self, caller: &Caller, segments: Vec<VerifiedOps>, share: &Arc<Share>) -> Result<Pushed, Refusal> {
         let seen_version = caller.row.as_ref().map_or(0, |row| row.version);
         let job = PushJob { user: caller.user, device: caller.device, segments, seen_version };
         if job.segments.is_empty() {
@@ -155,7 +189,15 @@ impl CloudSyncService {
             return caller.row().map(|_| Pushed::default());
         }
         self.check_grant(caller, &job).await?;
-        let pushed = self.hub.push(caller.workspace, job).await?;
+        let founds = caller.row.is_none();
+        let pushed = match self.hub.push(caller.workspace, job, Arc::clone(share)).await {
+            // It was not founded: perhaps because the database has counted what its user has brought since it was counted here.
+            Err(refusal) if founds && refusal.code == "unknown_workspace" => {
+                self.check_founded(caller).await?;
+                return Err(refusal);
+            }
+            pushed => pushed?,
+        };
         match pushed.left_out.iter().find(|left_out| !left_out.waits) {
             Some(refused) if pushed.applied.is_empty() => {
                 Err(Refusal::new(axum::http::StatusCode::FORBIDDEN, stable_code(&refused.code), &refused.message))
@@ -174,15 +216,18 @@ impl CloudSyncService {
             Grant::Founder if !job.founds() => {
                 Err(Refusal::not_found("unknown_workspace", "this relay does not hold the workspace; its founding operation brings it"))
             }
-            Grant::Founder => {
-                let founded = self.database.within(WorkspaceRow::founded_by(self.database.read(), &caller.user)).await?;
-                if founded < u64::from(self.quota.workspaces_per_user) {
-                    return Ok(());
-                }
-                let message = format!("this relay keeps {} workspaces of one user", self.quota.workspaces_per_user);
-                Err(Refusal::forbidden("too_many_workspaces", message))
-            }
+            Grant::Founder => self.check_founded(caller).await,
         }
+    }
+
+    /// Whether the caller may bring one more workspace. Looked at before anything is done for it; the database decides when it is added.
+    async fn check_founded(&self, caller: &Caller) -> Result<(), Refusal> {
+        let founded = self.database.within(WorkspaceRow::founded_by(self.database.read(), &caller.user)).await?;
+        if founded < u64::from(self.quota.workspaces_per_user) {
+            return Ok(());
+        }
+        let message = format!("this relay keeps {} workspaces of one user", self.quota.workspaces_per_user);
+        Err(Refusal::forbidden("too_many_workspaces", message))
     }
 
     async fn pull(
@@ -218,6 +263,7 @@ fn stable_code(code: &str) -> &'static str {
 pub(crate) async fn in_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
         tracing::error!(panicked = error.is_panic(), "a request's work ended early; this is a fault of the relay");
-        Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "relay_fault", "a fault of the relay; nothing was stored")
+        let message = "a fault of the relay; what was sent is perhaps not stored";
+        Refusal::new(axum::http::StatusCode::INTERNAL_SERVER_ERROR, "relay_fault", message)
     })
 }

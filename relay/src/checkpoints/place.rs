@@ -76,6 +76,12 @@ mod tests {
         }
         assert_eq!(Place::decode(&[&bytes[..], &[0]].concat()), None);
         assert_eq!(Place::decode(&[&[2], &bytes[1..]].concat()), None, "another form");
+        for bit in 0..8 * bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let read = Place::decode(&damaged);
+            assert!(read.is_none_or(|other| other != place && other.encode() == damaged), "bit {bit}: {read:?} says something else");
+        }
     }
 
     #[test]

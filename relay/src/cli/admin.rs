@@ -52,17 +52,21 @@ pub(crate) fn run(arguments: &AdminArguments, config: &Config, out: &mut impl Wr
             Admin::Delete { workspace, yes } => delete(config, workspace, *yes, out).await,
             Admin::NewEpoch => new_epoch(config, out).await,
             Admin::Id => {
-                let key = RelayKey::load_or_create(&config.server.data.join(KEY_FILE))?;
-                writeln!(out, "{}", key.id())?;
+                writeln!(out, "{}", key(config)?.id())?;
                 Ok(ExitCode::SUCCESS)
             }
         }
     })
 }
 
+/// The relay's key, which is there already: a new one would be another relay's.
+fn key(config: &Config) -> anyhow::Result<RelayKey> {
+    Ok(RelayKey::load(&config.server.data.join(KEY_FILE))?)
+}
+
 /// The database, opened as the service opens it: one that was set back gets its new epoch here already.
 async fn open(config: &Config) -> anyhow::Result<Database> {
-    let key = RelayKey::load_or_create(&config.server.data.join(KEY_FILE))?;
+    let key = key(config)?;
     let keeper = Arc::new(EpochKeeper::open(Some(config.server.data.join(MARKER_FILE)), None)?);
     let database = Database::open(&config.database, keeper)?;
     database.claim(&config.database, key.id()).await?;

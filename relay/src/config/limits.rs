@@ -18,7 +18,8 @@ impl Rate {
     }
 }
 
-/// How fast each may ask. All instances of a relay together enforce one limit, while Redis is there; each enforces it alone otherwise.
+/// How fast each may ask. All instances of a relay together enforce one limit, while Redis is there, and each enforces it alone otherwise; but
+/// requests of an address and WebSockets are counted at each instance always.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LimitConfig {

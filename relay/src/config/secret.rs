@@ -2,10 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A password, a key, or a URL that may hold one. Its `Debug` shows nothing of it, and it is never logged.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -26,6 +27,16 @@ impl Secret {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    /// As text. What is something else is not shown in the error, as serde would do.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match toml::Value::deserialize(deserializer) {
+            Ok(toml::Value::String(text)) => Ok(Self(text)),
+            _ => Err(D::Error::custom("it is text, in quotes")),
+        }
     }
 }
 

@@ -25,7 +25,7 @@ pub struct ServerConfig {
     pub tls_key: Option<PathBuf>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
-    /// Connections at once; the next waits in the system's queue.
+    /// Connections at once, WebSockets among them; the next waits in the system's queue.
     pub connections: u32,
     /// Connections at once from one network address (IPv6: one /64), trusted proxies excepted; the next is closed. 0 = as many as in all.
     pub connections_per_address: u32,
@@ -37,8 +37,12 @@ pub struct ServerConfig {
     pub request_seconds: u64,
     /// How long the other end may read nothing of what is written to it, in seconds; then the connection is cut off, WebSockets too.
     pub write_seconds: u64,
-    /// How long requests under way may take when the service is stopped, in seconds.
+    /// How long requests under way may take when the service is stopped, and then again the last checkpoints, in seconds.
     pub stop_seconds: u64,
+    /// Memory for what is sent and not dealt with yet, and for large answers until they are written, of all connections together, in MiB;
+    /// who wants more is told to come back. What takes more than 64 KiB leaves a quarter of it to what takes less, and as an answer half of
+    /// it to what is sent. At least 64.
+    pub bodies_mib: u64,
     /// Memory for the workspaces that are being written to, in MiB; the least used leave it first.
     pub workspaces_in_memory_mib: u64,
     /// A workspace that nobody writes to leaves memory after so many seconds.
@@ -65,6 +69,7 @@ impl Default for ServerConfig {
             request_seconds: 60,
             write_seconds: 30,
             stop_seconds: 10,
+            bodies_mib: 128,
             workspaces_in_memory_mib: 96,
             workspace_idle_seconds: 300,
             checkpoints_mib: 2_048,
@@ -76,7 +81,7 @@ impl Default for ServerConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseConfig {
-    /// `postgres://user:password@host:port/database`, or with `?host=/folder` of a socket.
+    /// `postgres://user:password@host:port/database`, or with `?host=/folder` of a socket. A parameter that is none is refused.
     pub url: Secret,
     /// Connections for what writes.
     pub connections: u32,

@@ -24,7 +24,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Addresses in that header that are looked at, from the last one back.
 const PROXIES_MAX: usize = 8;
 
-/// Charges a request to its address, and tells the routes which that is.
+/// Charges a request to its address, at this instance alone, and tells the routes which that is.
 pub(super) async fn limit_address(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<PeerAddress>().map_or_else(|| IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
     let address = client_address(&app, peer, request.headers());

@@ -1,10 +1,12 @@
 //! Connections: their number, their times, an orderly end.
 //!
 //! Whoever opens a connection and says nothing (slowloris) holds a place for as long as a head may take, and no memory to speak of. Whoever
-//! asks and does not read holds his answer for as long as it may lie ([`Paced`]).
+//! asks and does not read holds his answer for as long as it may lie ([`Paced`]), and a large one counts where what is sent does
+//! ([`Memory`](crate::memory::Memory)).
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -23,7 +25,7 @@ use tower::ServiceExt as _;
 
 use super::caller::PeerAddress;
 use super::paced::Paced;
-use super::places::Places;
+use super::places::{Place, Places};
 use crate::config::ServerConfig;
 use crate::metrics::Metrics;
 
@@ -87,7 +89,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(QUEUE_MAX)
 }
 
-/// Serves until it is stopped, then lets requests under way finish, for so long at most.
+/// Serves until it is stopped, then lets requests under way finish, and WebSockets say goodbye, for so long at most.
 pub async fn serve(
     listening: Listening,
     router: Router,
@@ -105,9 +107,12 @@ pub async fn serve(
         () = stop.cancelled() => {}
     }
     drop(listening);
-    let all = async { while running.join_next().await.is_some() {} };
+    let all = async {
+        while running.join_next().await.is_some() {}
+        places.emptied().await;
+    };
     if timeout(Duration::from_secs(config.stop_seconds), all).await.is_err() {
-        tracing::warn!(left = running.len(), "connections did not end in time and are cut off");
+        tracing::warn!(left = places.taken(), "connections did not end in time and are cut off");
     }
 }
 
@@ -130,10 +135,7 @@ async fn accept(listener: &TcpListener, door: &Door, places: &Places, running: &
                 // Without a place it is closed here, before anything of it is read.
                 let Some(place) = places.take(free, peer.ip()) else { continue };
                 let door = door.clone();
-                running.spawn(async move {
-                    door.connection(stream, peer).await;
-                    drop(place);
-                });
+                running.spawn(async move { door.connection(stream, peer, Arc::new(place)).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");
@@ -144,25 +146,27 @@ async fn accept(listener: &TcpListener, door: &Door, places: &Places, running: &
 }
 
 impl Door {
-    async fn connection(&self, stream: TcpStream, peer: SocketAddr) {
+    async fn connection(&self, stream: TcpStream, peer: SocketAddr, place: Arc<Place>) {
         // Answers are small and wanted at once.
         stream.set_nodelay(true).ok();
         let stream = Paced::new(stream, self.write_wait, self.metrics.clone());
         match &self.tls {
-            None => self.requests(stream, peer).await,
+            None => self.requests(stream, peer, place).await,
             Some(tls) => match timeout(self.head_wait, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.requests(stream, peer).await,
+                Ok(Ok(stream)) => self.requests(stream, peer, place).await,
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             },
         }
     }
 
-    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr) {
+    async fn requests(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, peer: SocketAddr, place: Arc<Place>) {
         let router = self.router.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(PeerAddress(peer.ip().to_canonical()));
+            // The HTTP library is done with a connection when that becomes a WebSocket.
+            request.extensions_mut().insert(Arc::clone(&place));
             router.clone().oneshot(request)
         });
         let mut builder = http1::Builder::new();

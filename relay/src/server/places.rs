@@ -1,5 +1,7 @@
 //! Places for connections: how many may be open, in all and from one address.
 //!
+//! A place lasts as long as its connection, whatever that becomes: a WebSocket keeps it.
+//!
 //! When all are taken, whoever comes next waits in the system's queue until one is free. Of one address (IPv6: one /64) so many are let in
 //! that nobody fills all places by himself; the next is closed at once. Proxies that are trusted speak for many and have no such bound:
 //! theirs is that of requests, which they name the address of.
@@ -22,6 +24,7 @@ const SAID_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     all: Arc<Semaphore>,
+    number: u32,
     book: Arc<Book>,
 }
 
@@ -37,7 +40,7 @@ struct Book {
     full: Throttle,
 }
 
-/// A connection's place; given back when it is dropped.
+/// A connection's place; given back when it is dropped. Every request has it as an extension, for those that outlive the HTTP they came by.
 #[derive(Debug)]
 pub(super) struct Place {
     book: Arc<Book>,
@@ -51,7 +54,18 @@ impl Places {
         let per_address = if config.connections_per_address == 0 { config.connections } else { config.connections_per_address };
         let (crowded, full) = (Throttle::default(), Throttle::default());
         let book = Book { per_address, trusted: config.trusted_proxies.clone(), open: Mutex::default(), metrics, crowded, full };
-        Self { all: Arc::new(Semaphore::new(config.connections as usize)), book: Arc::new(book) }
+        Self { all: Arc::new(Semaphore::new(config.connections as usize)), number: config.connections, book: Arc::new(book) }
+    }
+
+    /// Waits until nobody has one any more. For the end: whoever comes meanwhile waits behind.
+    pub(super) async fn emptied(&self) {
+        // The semaphore is never closed, so all of it comes.
+        drop(self.all.acquire_many(self.number).await);
+    }
+
+    /// How many are taken.
+    pub(super) fn taken(&self) -> usize {
+        (self.number as usize).saturating_sub(self.all.available_permits())
     }
 
     /// Waits until one is free for whoever comes next. `None` when there will be none any more.
@@ -178,6 +192,20 @@ mod tests {
         assert!(!waits.is_finished());
         drop(only);
         assert!(waits.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_end_waits_for_all() {
+        let places = places(3, 0);
+        let (first, second) = (enter(&places, "192.0.2.1").await, enter(&places, "192.0.2.2").await);
+        let waiting = places.clone();
+        let waits = tokio::spawn(async move { waiting.emptied().await });
+        drop(first);
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished());
+        drop(second);
+        waits.await.unwrap();
+        assert_eq!(places.taken(), 0);
     }
 
     #[test]

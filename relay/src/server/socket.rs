@@ -2,13 +2,15 @@
 //!
 //! What is told is a hint with the version that can now be pulled; a device that was away pulls first and listens then. The membership is
 //! looked at again with every hint and every ping: a removal grows the workspace, so whoever was removed hears of nothing after it.
+//!
+//! A socket keeps the place of its connection ([`places`]) and has one of its device's besides.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::header::HeaderMap;
 use axum::response::Response;
 use nodespace_protocol::ids::DeviceId;
@@ -16,7 +18,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, timeout};
 
-use super::{App, caller};
+use super::{App, caller, places};
 use crate::auth::{Caller, TokenClaims};
 use crate::refusal::Refusal;
 
@@ -68,6 +70,7 @@ pub(super) async fn events(
     State(app): State<App>,
     Path(workspace): caller::Part,
     headers: HeaderMap,
+    Extension(connection): Extension<Arc<places::Place>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let caller = caller::identify_in(&app, &headers, &workspace).await?;
@@ -83,7 +86,7 @@ pub(super) async fn events(
     Ok(upgrade.on_upgrade(move |socket| async move {
         let listener = Listener { app: place.app.clone(), claims, socket, epoch: place.app.shared.database.epoch().watch() };
         listener.run(&caller, grown).await;
-        drop(place);
+        drop((place, connection));
     }))
 }
 

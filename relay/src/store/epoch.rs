@@ -15,6 +15,9 @@
 //! | has a lesser epoch or beat, a lesser log position, or is another cluster, timeline, database or table | it was set back: a new epoch |
 //! | else | it is the same |
 //!
+//! **Invariant:** nothing is compared before the database is known to be this relay's, and with every comparison it is asked whose it is:
+//! in one that is another relay's, to which a wrong URL leads, no epoch begins.
+//!
 //! A backup that is less than a beat older than the last commit goes unnoticed here; `nodespace-relay admin new-epoch` is for whoever
 //! restores one, and devices notice by the running hash. A timeline also changes when a standby takes over, which may lack the last commits
 //! and be ahead of what is remembered all the same: it has written of its own by then. Nothing need have been lost, and a new epoch costs
@@ -24,10 +27,10 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use nodespace_protocol::ids::RelayId;
+use nodespace_protocol::ids::{RelayId, hex};
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
@@ -68,6 +71,8 @@ impl Marker {
 /// Watches over the epoch.
 #[derive(Debug)]
 pub struct EpochKeeper {
+    /// Whose the database has to be: who has claimed it.
+    relay: OnceLock<RelayId>,
     file: Option<PathBuf>,
     marker: Arc<Mutex<Marker>>,
     current: watch::Sender<Epoch>,
@@ -83,7 +88,8 @@ impl EpochKeeper {
     pub fn open(file: Option<PathBuf>, elsewhere: Option<Marker>) -> Result<Self, StoreError> {
         let remembered = file.as_deref().map_or_else(|| Ok(Marker::default()), read)?;
         let marker = remembered.latest(elsewhere.unwrap_or_default());
-        Ok(Self { file, marker: Arc::new(Mutex::new(marker)), current: watch::Sender::new(0), heard: Mutex::new(None) })
+        let (marker, current) = (Arc::new(Mutex::new(marker)), watch::Sender::new(0));
+        Ok(Self { relay: OnceLock::new(), file, marker, current, heard: Mutex::new(None) })
     }
 
     /// The epoch in force.
@@ -124,13 +130,19 @@ impl EpochKeeper {
         copy(&self.marker)
     }
 
-    /// Compares the database with what is remembered, over a connection that was just made. A database without tables is let pass.
+    /// Compares the database with what is remembered, over a connection that was just made. One without tables is let pass, and any
+    /// before it is claimed; later, one that is another relay's is refused.
     pub(crate) async fn observe(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let Some(own) = self.relay.get() else { return Ok(()) };
         let ready = sqlx::query_scalar!("SELECT to_regclass('relay') IS NOT NULL").fetch_one(&mut *connection).await?;
         if ready != Some(true) {
             return Ok(());
         }
-        let Some(row) = sqlx::query!("SELECT epoch, beat FROM relay").fetch_optional(&mut *connection).await? else { return Ok(()) };
+        let row = sqlx::query!("SELECT public_key, epoch, beat FROM relay").fetch_optional(&mut *connection).await?;
+        let Some(row) = row else { return Ok(()) };
+        if row.public_key != own.0 {
+            return Err(sqlx::Error::Protocol(another(&row.public_key, *own).to_string()));
+        }
         let (log_position, identity) = place(connection).await;
         self.compare(connection, Marker { epoch: row.epoch.unsigned_abs(), beat: row.beat, log_position, identity }).await
     }
@@ -163,14 +175,21 @@ impl EpochKeeper {
     /// Makes the database this relay's, or checks that it is.
     pub(super) async fn claim(&self, pool: &PgPool, relay: RelayId) -> Result<(), StoreError> {
         let epoch = signed(now_ms().max(self.marker().epoch + 1));
-        let claim = "INSERT INTO relay (public_key, epoch) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-        sqlx::query(claim).bind(relay.0.as_slice()).bind(epoch).execute(pool).await.map_err(StoreError::doing("claiming it"))?;
-        let found = sqlx::query_scalar!("SELECT public_key FROM relay").fetch_one(pool).await;
-        let found = RelayId(bytes32(&found.map_err(StoreError::doing("reading whose it is"))?, "relay.public_key")?);
-        if found != relay {
-            return Err(StoreError::AnotherRelay { found: found.to_string(), own: relay.to_string() });
+        let key = relay.0.as_slice();
+        let claim = sqlx::query!("INSERT INTO relay (public_key, epoch) VALUES ($1, $2) ON CONFLICT DO NOTHING", key, epoch);
+        claim.execute(pool).await.map_err(StoreError::doing("claiming it"))?;
+        if let Some(found) = Self::owner(pool).await?.filter(|found| *found != relay) {
+            return Err(another(&found.0, relay));
         }
+        self.relay.get_or_init(|| relay);
         self.beat(pool).await
+    }
+
+    /// Whose a database with tables is; `None` while it is nobody's.
+    pub(super) async fn owner(pool: &PgPool) -> Result<Option<RelayId>, StoreError> {
+        let found = sqlx::query_scalar!("SELECT public_key FROM relay").fetch_optional(pool).await;
+        let found = found.map_err(StoreError::doing("reading whose it is"))?;
+        found.map(|key| bytes32(&key, "relay.public_key").map(RelayId)).transpose()
     }
 
     /// Starts a new epoch, because whoever runs the relay knows that operations are gone.
@@ -205,9 +224,10 @@ impl EpochKeeper {
     async fn start_over(connection: &mut PgConnection, seen: Marker, before: &Marker) -> Result<Marker, sqlx::Error> {
         let next = signed(now_ms().max(before.epoch + 1));
         let beat = seen.beat.max(before.beat) + 1;
-        let sql = "UPDATE relay SET epoch = $1, beat = $2, epoch_since = now() WHERE epoch = $3";
         // Only the first instance that notices changes it; the others find a greater one.
-        sqlx::query(sql).bind(next).bind(beat).bind(signed(seen.epoch)).execute(&mut *connection).await?;
+        let renewal =
+            sqlx::query!("UPDATE relay SET epoch = $1, beat = $2, epoch_since = now() WHERE epoch = $3", next, beat, signed(seen.epoch));
+        renewal.execute(&mut *connection).await?;
         let row = sqlx::query!("SELECT epoch, beat FROM relay").fetch_one(&mut *connection).await?;
         let (log_position, identity) = place(connection).await;
         tracing::error!(
@@ -241,6 +261,10 @@ impl EpochKeeper {
         let saved = tokio::task::spawn_blocking(move || write(&path, &marker)).await;
         saved.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|source| StoreError::Marker { path: name, source })
     }
+}
+
+fn another(found: &[u8], own: RelayId) -> StoreError {
+    StoreError::AnotherRelay { found: hex(found), own: own.to_string() }
 }
 
 fn copy(marker: &Mutex<Marker>) -> Marker {
@@ -278,13 +302,14 @@ fn read(path: &Path) -> Result<Marker, StoreError> {
 /// The name of a file of the log begins with the timeline, in eight hexadecimal digits: of the one that is written to now (from PostgreSQL
 /// 15 on `pg_walfile_name` asks for just that).
 async fn place(connection: &mut PgConnection) -> (i64, String) {
-    let sql = "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint, \
-               system.system_identifier || '/' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
-               || '/' || database.oid || '/' || 'relay'::regclass::oid::text \
-               FROM pg_control_system() AS system, pg_database AS database \
-               WHERE database.datname = current_database()";
-    let found: Result<(i64, String), sqlx::Error> = sqlx::query_as(sql).fetch_one(connection).await;
-    found.unwrap_or_default()
+    let found = sqlx::query!(
+        r#"SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint AS "log_position!",
+                  system.system_identifier || '/' || ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint
+                  || '/' || database.oid || '/' || 'relay'::regclass::oid::text AS "identity!"
+           FROM pg_control_system() AS system, pg_database AS database
+           WHERE database.datname = current_database()"#
+    );
+    found.fetch_one(connection).await.map(|row| (row.log_position, row.identity)).unwrap_or_default()
 }
 
 #[cfg(test)]

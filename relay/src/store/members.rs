@@ -80,9 +80,13 @@ pub(crate) async fn is_user(pool: &PgPool, workspace: i64, user: &UserId) -> Res
 /// Whether a user brought a workspace at or after a time, in milliseconds since the Unix epoch; clocks may be a minute apart.
 pub(crate) async fn brought_since(pool: &PgPool, workspace: i64, user: &UserId, since_ms: u64) -> Result<bool, StoreError> {
     const APART_MS: u64 = 60_000;
-    let sql = "SELECT EXISTS (SELECT 1 FROM workspaces WHERE number = $1 AND founder = $2 \
-               AND extract(epoch FROM created_at) * 1000 >= $3::bigint)";
-    let found = sqlx::query_scalar(sql).bind(workspace).bind(user.0.as_slice()).bind(signed(since_ms.saturating_sub(APART_MS)));
+    let found = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM workspaces WHERE number = $1 AND founder = $2
+                          AND extract(epoch FROM created_at) * 1000 >= $3::bigint) AS "found!""#,
+        workspace,
+        user.0.as_slice(),
+        signed(since_ms.saturating_sub(APART_MS))
+    );
     found.fetch_one(pool).await.map_err(StoreError::doing("looking who brought a workspace"))
 }
 
@@ -123,8 +127,12 @@ impl MembershipRows {
     /// Replaces what was written before.
     pub(crate) async fn write(&self, transaction: &mut PgConnection, workspace: i64) -> Result<(), StoreError> {
         let failed = || StoreError::doing("writing members");
-        for statement in ["DELETE FROM member_users WHERE workspace = $1", "DELETE FROM member_devices WHERE workspace = $1"] {
-            sqlx::query(statement).bind(workspace).execute(&mut *transaction).await.map_err(failed())?;
+        let deletions = [
+            sqlx::query!("DELETE FROM member_users WHERE workspace = $1", workspace),
+            sqlx::query!("DELETE FROM member_devices WHERE workspace = $1", workspace),
+        ];
+        for deletion in deletions {
+            deletion.execute(&mut *transaction).await.map_err(failed())?;
         }
         let users = sqlx::query!(
             "INSERT INTO member_users (workspace, user_id, role) SELECT $1, * FROM UNNEST($2::bytea[], $3::smallint[])",

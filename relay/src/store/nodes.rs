@@ -14,6 +14,8 @@ const ROWS_MAX: usize = 2_048;
 pub(crate) struct NodeRows {
     ids: Vec<String>,
     states: Vec<Vec<u8>>,
+    /// Bytes of the states.
+    bytes: u64,
     /// Nodes that are there no more: what made them has become void.
     gone: Vec<String>,
 }
@@ -33,6 +35,7 @@ impl NodeRows {
         };
         let mut state = Vec::with_capacity(256 + node.content.len());
         ciborium::into_writer(node, &mut state).map_err(|error| StoreError::corrupt(format!("node {id}"), error))?;
+        self.bytes += state.len() as u64;
         self.ids.push(id.to_string());
         self.states.push(state);
         Ok(())
@@ -41,6 +44,10 @@ impl NodeRows {
     /// Whether one statement writes them all.
     pub(crate) fn is_at_once(&self) -> bool {
         self.gone.is_empty() && self.ids.len() <= ROWS_MAX
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn is_empty(&self) -> bool {

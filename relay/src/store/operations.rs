@@ -65,6 +65,7 @@ impl NewRow {
 }
 
 /// The columns of rows to be added, borrowed from them.
+#[derive(Debug, Default)]
 pub(super) struct NewColumns<'a> {
     pub(super) hashes: Vec<&'a [u8]>,
     pub(super) headers: Vec<&'a [u8]>,
@@ -72,6 +73,18 @@ pub(super) struct NewColumns<'a> {
     pub(super) sizes: Vec<i32>,
     pub(super) signatures: Vec<Option<&'a [u8]>>,
     pub(super) running_hashes: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> NewColumns<'a> {
+    /// Adds the rows of others after these.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.hashes.extend(others.hashes);
+        self.headers.extend(others.headers);
+        self.payloads.extend(others.payloads);
+        self.sizes.extend(others.sizes);
+        self.signatures.extend(others.signatures);
+        self.running_hashes.extend(others.running_hashes);
+    }
 }
 
 impl OperationRows {
@@ -98,8 +111,8 @@ impl OperationRows {
         self.rows.len()
     }
 
-    pub(crate) const fn running(&self) -> RunningHash {
-        self.running
+    pub(crate) const fn running(&self) -> &RunningHash {
+        &self.running
     }
 
     pub(crate) const fn bytes(&self) -> u64 {

@@ -40,15 +40,6 @@ pub struct WorkspaceSummary {
     pub changed_at_ms: u64,
 }
 
-/// How a transaction moves a workspace on.
-#[derive(Clone, Debug)]
-pub(crate) struct Advance {
-    pub(crate) version: u64,
-    pub(crate) running: RunningHash,
-    pub(crate) bytes_added: u64,
-    pub(crate) held: bool,
-}
-
 impl WorkspaceRow {
     /// Reads a row without waiting for anybody.
     ///
@@ -93,16 +84,27 @@ impl WorkspaceRow {
         })
     }
 
-    /// Adds a workspace, unless somebody else just did.
-    pub(crate) async fn insert(transaction: &mut PgConnection, id: &WorkspaceId, founder: &UserId) -> Result<(), StoreError> {
-        let beginning = RunningHash::default();
+    /// Adds a workspace, unless somebody else just did, or its founder has brought as many as one user may. Who brings another of the same
+    /// user's waits until the transaction ends, so that each is counted by the next.
+    pub(crate) async fn insert(
+        transaction: &mut PgConnection,
+        id: &WorkspaceId,
+        founder: &UserId,
+        per_user: u32,
+    ) -> Result<(), StoreError> {
+        let (failed, beginning) = (|| StoreError::doing("adding a workspace"), RunningHash::default());
+        let whose = i64::from_le_bytes(std::array::from_fn(|at| founder.0[at]));
+        let alone = sqlx::query_scalar!(r#"SELECT 1 AS "alone!" FROM pg_advisory_xact_lock($1)"#, whose);
+        alone.fetch_one(&mut *transaction).await.map_err(failed())?;
         let insert = sqlx::query!(
-            "INSERT INTO workspaces (id, running_hash, founder) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO workspaces (id, running_hash, founder) SELECT $1::bytea, $2::bytea, $3::bytea \
+             WHERE (SELECT count(*) FROM workspaces WHERE founder = $3::bytea) < $4::bigint ON CONFLICT (id) DO NOTHING",
             id.0.as_slice(),
             beginning.0.as_slice(),
-            founder.0.as_slice()
+            founder.0.as_slice(),
+            i64::from(per_user)
         );
-        insert.execute(transaction).await.map(drop).map_err(StoreError::doing("adding a workspace"))
+        insert.execute(transaction).await.map(drop).map_err(failed())
     }
 
     /// How many workspaces a user has brought.
@@ -160,21 +162,23 @@ impl WorkspaceRow {
     pub async fn delete(pool: &PgPool, id: &WorkspaceId) -> Result<bool, StoreError> {
         let failed = || StoreError::doing("deleting a workspace");
         let mut transaction = pool.begin().await.map_err(failed())?;
+        // A large workspace takes longer than a statement of the service may.
+        let unbounded = sqlx::query_scalar!("SELECT set_config('statement_timeout', '0', true)");
+        unbounded.fetch_one(&mut *transaction).await.map_err(failed())?;
         let Some(row) = Self::lock(&mut transaction, id).await? else { return Ok(false) };
         let statements = [
-            "DELETE FROM operations WHERE workspace = $1",
-            "DELETE FROM nodes WHERE workspace = $1",
-            "DELETE FROM member_users WHERE workspace = $1",
-            "DELETE FROM member_devices WHERE workspace = $1",
-            "DELETE FROM attachments WHERE workspace = $1",
-            "DELETE FROM addresses WHERE workspace = $1",
-            "DELETE FROM workspaces WHERE number = $1",
+            sqlx::query!("DELETE FROM operations WHERE workspace = $1", row.number),
+            sqlx::query!("DELETE FROM nodes WHERE workspace = $1", row.number),
+            sqlx::query!("DELETE FROM member_users WHERE workspace = $1", row.number),
+            sqlx::query!("DELETE FROM member_devices WHERE workspace = $1", row.number),
+            sqlx::query!("DELETE FROM attachments WHERE workspace = $1", row.number),
+            sqlx::query!("DELETE FROM addresses WHERE workspace = $1", row.number),
+            sqlx::query!("DELETE FROM workspaces WHERE number = $1", row.number),
+            sqlx::query!("UPDATE relay SET epoch = greatest(epoch + 1, $1), epoch_since = now()", signed(crate::clock::now_ms())),
         ];
         for statement in statements {
-            sqlx::query(statement).bind(row.number).execute(&mut *transaction).await.map_err(failed())?;
+            statement.execute(&mut *transaction).await.map_err(failed())?;
         }
-        let renew = "UPDATE relay SET epoch = greatest(epoch + 1, $1), epoch_since = now()";
-        sqlx::query(renew).bind(signed(crate::clock::now_ms())).execute(&mut *transaction).await.map_err(failed())?;
         transaction.commit().await.map_err(failed())?;
         Ok(true)
     }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use axum::body::Bytes;
 use nodespace_protocol::ids::{DeviceId, OpHash, UserId};
+use nodespace_protocol::op::Op;
 use nodespace_protocol::op::segment::Position;
 use nodespace_protocol::view::consistency::VerifiedOps;
 use nodespace_protocol::view::encoding::PACKET_LIMITS;
@@ -12,6 +13,7 @@ use tokio::runtime::Handle;
 
 use crate::auth::Caller;
 use crate::limits::{Charge, Exceeded, Limit, Limits};
+use crate::memory::{Share, unfold};
 use crate::refusal::Refusal;
 use crate::store::attachments::AttachmentHash;
 
@@ -66,8 +68,15 @@ impl Authority for Desk<'_> {
 }
 
 impl Intake {
-    pub(super) fn of(bytes: &[u8], caller: &Caller, limits: &Limits, runtime: &Handle) -> Result<Self, Refusal> {
-        let (packet, framing) = SyncPacket::from_bytes(bytes, PACKET_LIMITS).map_err(|error| Refusal::from(&error))?;
+    /// About how many bytes it takes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        let operations = self.segments.iter().flatten().map(|op| size_of::<Op>() + op.payload.len());
+        let carried = self.carried.iter().map(|(_, bytes)| bytes.len());
+        operations.chain(carried).map(|bytes| bytes as u64).sum()
+    }
+
+    pub(super) fn of(bytes: Bytes, caller: &Caller, limits: &Limits, runtime: &Handle, share: &mut Share) -> Result<Self, Refusal> {
+        let (packet, framing) = unfold::<SyncPacket>(bytes, PACKET_LIMITS, share)?;
         if packet.workspace_id != caller.workspace {
             return Err(Refusal::forbidden("wrong_workspace", "the packet is of another workspace than the token"));
         }

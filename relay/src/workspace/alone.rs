@@ -1,9 +1,10 @@
-//! A turn in one statement, when nobody else writes to the workspace.
+//! A turn in one statement, when no other instance writes to the workspace.
 //!
 //! Usually one instance writes to a workspace. Its replica then stands where the workspace's row does, so packets are folded first and
-//! written by one statement that moves the row from there, or does nothing. That is one round trip instead of four, and the row is locked
-//! for the statement alone. When another instance has written, the row does not stand there any more: what was folded is thrown away, and
-//! turns lock the row first, until for many turns nobody else was noticed.
+//! written by one statement that moves the row from there, or does nothing. That is one round trip instead of four, which turns of other
+//! workspaces share (see `store/lanes.rs`), and the row is locked for the statement alone. When another instance has written,
+//! the row does not stand there any more: what was folded is thrown away, and turns lock the row first, until for many turns nobody else
+//! was noticed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,23 +38,27 @@ impl Workbench {
     pub(super) async fn at_once(&self, opened: &mut Option<Opened>, jobs: &Arc<Vec<PushJob>>) -> Result<Option<Outcome>, TurnError> {
         let Some(row) = opened.as_ref().and_then(|opened| self.stands_at(opened, jobs)) else { return Ok(None) };
         let Some(mut now) = opened.take() else { return Ok(None) };
-        let (bench, at, all) = (self.clone(), row.clone(), Arc::clone(jobs));
+        let (bench, at, all) = (self.clone(), row, Arc::clone(jobs));
         let (now, mut answers, written) = in_thread(move || {
             let (answers, written) = bench.fold(&mut now, &at, &all)?;
             Ok((now, answers, written))
         })
         .await?;
-        if !written.is_needed(&row) {
+        if !written.is_needed() {
             // Whether all of it is stored the database is to say.
             *opened = Some(now);
             return Ok(None);
         }
-        if !self.database.within(self.write_at_once(&row, &written)).await? {
+        if written.turn.operations.len() == 0 {
+            // It leaves the row where it stands: that nobody has written the same nodes meanwhile is known under the lock alone.
+            return Ok(None);
+        }
+        if !self.write_at_once(&written).await? {
             tracing::debug!(workspace = %self.workspace.short(), "another instance has written meanwhile");
             self.company.note(false);
             return Ok(None);
         }
-        Ok(Some(self.conclude(opened, now, (&row, &written), jobs, &mut answers).await))
+        Ok(Some(self.conclude(opened, now, &written, jobs, &mut answers).await))
     }
 
     /// The row that a replica stands at, when it is likely that the workspace does, too.
@@ -64,17 +69,17 @@ impl Workbench {
         (self.company.is_none() && is_current && jobs.iter().all(fits)).then(|| row.clone())
     }
 
-    async fn write_at_once(&self, row: &WorkspaceRow, written: &Written) -> Result<bool, StoreError> {
+    async fn write_at_once(&self, written: &Written) -> Result<bool, StoreError> {
         if written.is_at_once() {
-            let mut connection = self.database.writers().take().await.map_err(StoreError::doing("connecting for a turn"))?;
-            let moved = written.write(&mut connection, row).await?;
-            connection.keep();
-            return Ok(moved);
+            return self.database.write_turn(&written.turn).await;
         }
-        let mut transaction = self.database.write().begin().await.map_err(StoreError::doing("beginning a turn"))?;
-        let moved = written.write(&mut transaction, row).await?;
-        transaction.commit().await.map_err(StoreError::doing("committing a turn"))?;
-        Ok(moved)
+        let in_one_transaction = async {
+            let mut transaction = self.database.write().begin().await.map_err(StoreError::doing("beginning a turn"))?;
+            let moved = written.write(&mut transaction).await?;
+            transaction.commit().await.map_err(StoreError::doing("committing a turn"))?;
+            Ok(moved)
+        };
+        self.database.within(in_one_transaction).await
     }
 }
 

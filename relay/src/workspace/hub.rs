@@ -12,9 +12,10 @@ use tokio::time::timeout;
 use super::RelayReplica;
 use super::opening::openings;
 use super::push::{PushJob, Pushed};
-use super::seat::{Request, Seat, Surroundings};
+use super::seat::{Request, Seat, Surroundings, Waiting};
 use crate::checkpoints::Checkpoints;
 use crate::config::{QuotaConfig, ServerConfig};
+use crate::memory::Share;
 use crate::metrics::Metrics;
 use crate::notify::Bus;
 use crate::refusal::Refusal;
@@ -91,13 +92,13 @@ impl Hub {
         while self.shared.seated.lock().await.recv().await.is_some() {}
     }
 
-    /// Stores what a packet brings.
+    /// Stores what a packet brings. Its share is kept until its turn is over.
     ///
     /// # Errors
     /// When nothing of it was stored.
-    pub async fn push(&self, workspace: WorkspaceId, job: PushJob) -> Result<Pushed, Refusal> {
+    pub async fn push(&self, workspace: WorkspaceId, job: PushJob, share: Arc<Share>) -> Result<Pushed, Refusal> {
         let (answer, answered) = oneshot::channel();
-        self.send(workspace, Request::Push(job, answer)).await?;
+        self.send(workspace, Request::Push(job, Waiting::new(answer, share))).await?;
         // A turn answers everybody; one that is gone was ended with the process.
         answered.await.unwrap_or_else(|_| Err(busy()))
     }

@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use foldhash::fast::RandomState;
 use nodespace_protocol::ids::{NodeId, OpHash};
 use nodespace_protocol::op::{Op, ParentRef};
 use nodespace_protocol::store::{Checkpoint, OpIndex, PartKey, Record, Saver, Store, StoreError};
@@ -67,10 +68,10 @@ struct Inner {
     /// What this turn adds.
     pending: Vec<Record>,
     pending_ops: Vec<Arc<Op>>,
-    pending_by_hash: HashMap<OpHash, usize>,
+    pending_by_hash: HashMap<OpHash, usize, RandomState>,
     /// Hashes that were looked for in vain. None of them is an operation's up to `committed`, and none can become one there: what is added
     /// comes through here.
-    absent: HashSet<OpHash>,
+    absent: HashSet<OpHash, RandomState>,
     /// Whether what is appended comes from the database: then it is not to be written again.
     following: bool,
     cache: OpCache,
@@ -214,7 +215,7 @@ impl LogStore {
     fn keep_found(&self, hashes: &[OpHash], found: &[FoundRow]) {
         let mut inner = self.lock();
         let committed = inner.committed;
-        let mut absent: HashSet<OpHash> = hashes.iter().copied().collect();
+        let mut absent: HashSet<OpHash, RandomState> = hashes.iter().copied().collect();
         for found in found.iter().filter(|found| found.version <= committed) {
             absent.remove(&found.hash);
             if let Some(row) = &found.row {
@@ -255,7 +256,7 @@ fn builds_on(op: &Op) -> impl Iterator<Item = OpHash> {
 }
 
 impl LogReader {
-    fn wait<T>(&self, question: impl Future<Output = Result<T, store::StoreError>>) -> Result<T, StoreError> {
+    fn wait<T>(&self, question: impl Future<Output = Result<T, store::StoreError>> + Send) -> Result<T, StoreError> {
         self.runtime.block_on(self.database.within(question)).map_err(|error| match error {
             store::StoreError::Corrupt { place, what } => StoreError::Corrupt { place, what },
             other => StoreError::Environment { doing: "reading the log", source: Box::new(other) },
@@ -472,8 +473,8 @@ impl Saver for LogSaver {
 /// Operations that were used lately, by index and by hash.
 #[derive(Debug, Default)]
 struct OpCache {
-    by_index: HashMap<u32, Arc<Op>>,
-    by_hash: HashMap<OpHash, u32>,
+    by_index: HashMap<u32, Arc<Op>, RandomState>,
+    by_hash: HashMap<OpHash, u32, RandomState>,
     order: VecDeque<u32>,
     bytes: usize,
     bytes_max: usize,

@@ -88,7 +88,7 @@ impl Taken {
     fn note(&mut self, segment: usize, ingested: &Ingested) {
         self.segments.insert(segment);
         self.pushed.stored += ingested.stored as usize;
-        self.effects.membership |= ingested.membership && ingested.stored > 0;
+        self.effects.membership |= ingested.membership;
         self.effects.held |= ingested.held > 0;
     }
 }

@@ -16,12 +16,13 @@ use super::push::{PushJob, Pushed};
 use super::turn::Workbench;
 use crate::checkpoints::Checkpoints;
 use crate::config::QuotaConfig;
+use crate::memory::Share;
 use crate::metrics::Metrics;
 use crate::notify::Bus;
 use crate::refusal::Refusal;
 use crate::store::Database;
 
-/// Requests waiting for one workspace; more are told that it is busy.
+/// Requests waiting for one workspace; more are told that it is busy. What their packets hold is bounded by [`crate::memory`].
 pub(super) const QUEUE_MAX: usize = 256;
 /// Operations of one turn; packets beyond it wait for the next. One larger packet is a turn of its own.
 const TURN_OPERATIONS_MAX: usize = 4_096;
@@ -32,8 +33,25 @@ const TURN_BYTES_MAX: u64 = 8 << 20;
 pub(super) type Question = Box<dyn FnOnce(Result<&RelayReplica, Refusal>) + Send>;
 
 pub(super) enum Request {
-    Push(PushJob, oneshot::Sender<Result<Pushed, Refusal>>),
+    Push(PushJob, Waiting),
     Ask(Question),
+}
+
+/// Who waits for what becomes of a packet, and what the packet holds of the memory for bodies until then.
+pub(super) struct Waiting {
+    answer: oneshot::Sender<Result<Pushed, Refusal>>,
+    _share: Arc<Share>,
+}
+
+impl Waiting {
+    pub(super) const fn new(answer: oneshot::Sender<Result<Pushed, Refusal>>, share: Arc<Share>) -> Self {
+        Self { answer, _share: share }
+    }
+
+    /// Who has gone away meanwhile will find what is stored when it asks again.
+    fn tell(self, outcome: Result<Pushed, Refusal>) {
+        self.answer.send(outcome).ok();
+    }
 }
 
 /// What all seats share.
@@ -120,10 +138,10 @@ impl Service {
         let mut next = Some(first);
         while let Some(request) = next.take() {
             match request {
-                Request::Push(job, answer) => {
+                Request::Push(job, waiting) => {
                     operations += job.operations();
                     bytes += job.bytes();
-                    jobs.push((job, answer));
+                    jobs.push((job, waiting));
                 }
                 Request::Ask(question) => questions.push(question),
             }
@@ -141,10 +159,10 @@ impl Service {
         self.weigh();
     }
 
-    async fn push(&mut self, queued: Vec<(PushJob, oneshot::Sender<Result<Pushed, Refusal>>)>) {
+    async fn push(&mut self, queued: Vec<(PushJob, Waiting)>) {
         let started = Instant::now();
         let founders: Vec<UserId> = queued.iter().filter(|(job, _)| job.founds()).map(|(job, _)| job.user).collect();
-        let (jobs, answers): (Vec<PushJob>, Vec<_>) = queued.into_iter().unzip();
+        let (jobs, waiting): (Vec<PushJob>, Vec<Waiting>) = queued.into_iter().unzip();
         let packets = jobs.len();
         match self.bench.run(&mut self.opened, &founders, jobs).await {
             Ok(outcome) => {
@@ -153,18 +171,13 @@ impl Service {
                 if let Some(version) = outcome.grown_to {
                     self.around.bus.publish(self.workspace, version);
                 }
-                for (answer, outcome) in answers.into_iter().zip(outcome.answers) {
-                    // Who has gone away meanwhile will find what is stored when it asks again.
-                    answer.send(outcome).ok();
-                }
+                waiting.into_iter().zip(outcome.answers).for_each(|(waiting, outcome)| waiting.tell(outcome));
             }
             Err(error) => {
                 self.opened = None;
                 self.around.metrics.turn_failed();
                 let refusal = Refusal::from(error);
-                for answer in answers {
-                    answer.send(Err(refusal.clone())).ok();
-                }
+                waiting.into_iter().for_each(|waiting| waiting.tell(Err(refusal.clone())));
             }
         }
     }

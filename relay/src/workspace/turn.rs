@@ -18,7 +18,7 @@ use crate::clock;
 use crate::config::QuotaConfig;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
-use crate::store::{Advance, Database, Epoch, MembershipRows, NodeRows, OperationRows, StoreError, WorkspaceRow, attachments, turns};
+use crate::store::{Database, Epoch, MembershipRows, NodeRows, OperationRows, StoreError, Turn, WorkspaceRow, attachments};
 
 /// Memory for node states to work with, of one workspace; those that changed and are not used wait packed.
 pub(super) const NODE_CACHE_BYTES: usize = 1 << 20;
@@ -97,54 +97,41 @@ struct Begun {
     epoch: Epoch,
 }
 
-/// What a turn writes beside the counter.
+/// What a turn writes.
 pub(super) struct Written {
-    operations: OperationRows,
-    nodes: NodeRows,
+    pub(super) turn: Arc<Turn>,
     members: Option<MembershipRows>,
     attachments: Vec<([u8; 32], u32)>,
-    held: bool,
 }
 
 impl Written {
-    /// The workspace's row once this is committed.
-    fn moves(&self, row: &WorkspaceRow) -> WorkspaceRow {
-        WorkspaceRow {
-            version: row.version + self.operations.len() as u64,
-            running: self.operations.running(),
-            bytes: row.bytes + self.operations.bytes(),
-            held: self.held,
-            ..row.clone()
-        }
+    /// What it adds.
+    fn added(&self) -> Added {
+        let Turn { from, operations, .. } = &*self.turn;
+        Added { after: from.version, bytes: operations.bytes(), runs: operations.runs() }
     }
 
-    /// What it adds after a version.
-    fn added_after(&self, version: u64) -> Added {
-        Added { after: version, bytes: self.operations.bytes(), runs: self.operations.runs() }
-    }
-
-    /// Whether there is anything to write to a workspace that stands at a row.
-    pub(super) fn is_needed(&self, row: &WorkspaceRow) -> bool {
-        let rows = self.operations.len() > 0 || !self.nodes.is_empty() || !self.attachments.is_empty();
-        rows || self.members.is_some() || self.held != row.held
+    /// Whether there is anything to write.
+    pub(super) fn is_needed(&self) -> bool {
+        let Turn { from, operations, nodes, held } = &*self.turn;
+        let rows = operations.len() > 0 || !nodes.is_empty() || !self.attachments.is_empty();
+        rows || self.members.is_some() || *held != from.held
     }
 
     /// Whether one statement writes it all.
     pub(super) fn is_at_once(&self) -> bool {
-        self.members.is_none() && self.attachments.is_empty() && self.nodes.is_at_once()
+        self.members.is_none() && self.attachments.is_empty() && self.turn.nodes.is_at_once()
     }
 
-    /// Writes it, if the workspace still stands where `row` says; nothing else. Answers whether it did.
-    pub(super) async fn write(&self, connection: &mut PgConnection, row: &WorkspaceRow) -> Result<bool, StoreError> {
-        let version = row.version + self.operations.len() as u64;
-        let (running, bytes_added) = (self.operations.running(), self.operations.bytes());
-        let to = Advance { version, running, bytes_added, held: self.held };
-        if !turns::write(connection, row, &self.operations, &self.nodes, &to).await? {
+    /// Writes it, if the workspace still stands where it did; nothing else. Answers whether that was so.
+    pub(super) async fn write(&self, connection: &mut PgConnection) -> Result<bool, StoreError> {
+        if !self.turn.write(connection).await? {
             return Ok(false);
         }
-        attachments::announce(connection, row.number, &self.attachments).await?;
+        let number = self.turn.from.number;
+        attachments::announce(connection, number, &self.attachments).await?;
         if let Some(members) = &self.members {
-            members.write(connection, row.number).await?;
+            members.write(connection, number).await?;
         }
         Ok(true)
     }
@@ -212,7 +199,8 @@ impl Workbench {
     pub(super) async fn run(&self, opened: &mut Option<Opened>, founders: &[UserId], jobs: Vec<PushJob>) -> Result<Outcome, TurnError> {
         let jobs = Arc::new(jobs);
         let made = match self.at_once(opened, &jobs).await {
-            Ok(None) => self.attempt(opened, founders, &jobs, Trust::Checkpoint).await,
+            // What is rare is in a box, so that it takes no room where it is not done.
+            Ok(None) => Box::pin(self.attempt(opened, founders, &jobs, Trust::Checkpoint)).await,
             Ok(Some(outcome)) => Ok(outcome),
             Err(error) => Err(error),
         };
@@ -220,7 +208,7 @@ impl Workbench {
             Err(error) if error.casts_doubt() => {
                 tracing::warn!(error = %crate::store::chain(&error), "a turn failed; it is made once more, by the log alone");
                 *opened = None;
-                self.attempt(opened, founders, &jobs, Trust::LogAlone).await
+                Box::pin(self.attempt(opened, founders, &jobs, Trust::LogAlone)).await
             }
             outcome => outcome,
         }
@@ -248,15 +236,15 @@ impl Workbench {
             Ok((now, answers, written))
         })
         .await?;
-        if row.version == 0 && written.operations.len() == 0 {
+        if row.version == 0 && written.turn.operations.len() == 0 {
             // Nothing founded it after all: the row goes with the transaction.
             return Ok(Outcome { answers, grown_to: None });
         }
-        if written.is_needed(&row) && !self.database.within(written.write(&mut transaction, &row)).await? {
+        if written.is_needed() && !self.database.within(written.write(&mut transaction)).await? {
             return Err(StoreError::corrupt("workspaces", format!("row {} moved on though it was locked", row.number)).into());
         }
         self.database.within(async { transaction.commit().await.map_err(StoreError::doing("committing a turn")) }).await?;
-        Ok(self.conclude(opened, now, (&row, &written), jobs, &mut answers).await)
+        Ok(self.conclude(opened, now, &written, jobs, &mut answers).await)
     }
 
     /// What a turn wrote is committed.
@@ -264,11 +252,11 @@ impl Workbench {
         &self,
         opened: &mut Option<Opened>,
         mut now: Opened,
-        (from, written): (&WorkspaceRow, &Written),
+        written: &Written,
         jobs: &Arc<Vec<PushJob>>,
         answers: &mut Vec<Result<Pushed, Refusal>>,
     ) -> Outcome {
-        let left = written.moves(from);
+        let (from, left) = (&written.turn.from, written.turn.left());
         if written.members.is_none() {
             self.database.roles().follow(&self.workspace, from, &left);
         }
@@ -277,7 +265,7 @@ impl Workbench {
         *opened = Some(now);
         answers.iter_mut().flatten().for_each(|pushed| pushed.row = Some(left.clone()));
         if let [Ok(pushed)] = answers.as_mut_slice() {
-            pushed.added = Some(written.added_after(from.version));
+            pushed.added = Some(written.added());
         }
         self.tell_conflicts(opened, jobs, answers).await;
         Outcome { answers: std::mem::take(answers), grown_to: (left.version > from.version).then_some(left.version) }
@@ -368,7 +356,7 @@ impl Workbench {
     async fn lock(&self, transaction: &mut PgConnection, founds: bool, founders: &[UserId]) -> Result<Option<WorkspaceRow>, StoreError> {
         let found = WorkspaceRow::lock(transaction, &self.workspace).await?;
         let Some(founder) = founders.first().filter(|_| founds && found.is_none()) else { return Ok(found) };
-        WorkspaceRow::insert(transaction, &self.workspace, founder).await?;
+        WorkspaceRow::insert(transaction, &self.workspace, founder, self.quota.workspaces_per_user).await?;
         WorkspaceRow::lock(transaction, &self.workspace).await
     }
 
@@ -418,7 +406,8 @@ impl Workbench {
         }
         let members = effects.membership.then(|| MembershipRows::of(replica.membership()));
         let held = replica.held_ops() > 0;
-        Ok(Written { operations, nodes, members, attachments: named.into_iter().collect(), held })
+        let turn = Arc::new(Turn { from: row.clone(), operations, nodes, held });
+        Ok(Written { turn, members, attachments: named.into_iter().collect() })
     }
 
     /// Gives the replica what other instances have added. It was judged when it was added, and is judged again: alike, since nothing in

@@ -88,7 +88,8 @@ async fn heavy_nothing_is_lost_twice_or_skipped_while_servers_fail() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_silent_is_given_up_and_found_again() {
     let (postgres, mut config, _data) = own_postgres_and_config(None).await;
-    (config.database.statement_seconds, config.database.acquire_seconds) = (1, 1);
+    // Enough for a server that is there on a busy machine, where a connection may take a while to be made.
+    (config.database.statement_seconds, config.database.acquire_seconds) = (5, 5);
     let relay = TestRelay::run(config).await;
     let mut device = Device::found();
     device.login(&relay).await;
@@ -99,7 +100,7 @@ async fn a_database_that_is_silent_is_given_up_and_found_again() {
     postgres.freeze().unwrap();
     // At once, and more than there are connections: each is told, in a time that is bounded.
     let asking = futures::future::join_all((0..12).map(|_| device.send(&relay, &packet, Encoding::Cbor)));
-    for answer in tokio::time::timeout(std::time::Duration::from_secs(30), asking).await.expect("an answer in time") {
+    for answer in tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.expect("an answer in time") {
         assert_eq!(answer.refusal(), (503, "database_unavailable".into()));
     }
     postgres.thaw().unwrap();

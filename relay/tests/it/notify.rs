@@ -1,5 +1,6 @@
 //! Notifications: a push on one device shows on another, whichever instance each talks to.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -7,21 +8,37 @@ use nodespace_protocol::membership::WorkspaceAction;
 use nodespace_relay::clock;
 use nodespace_relay::config::Secret;
 use serde_json::Value;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async};
 
+use crate::crowds;
 use crate::servers::own_redis;
-use crate::world::{Device, TestRelay, two_members};
+use crate::world::{Device, TestRelay, eventually, two_members};
 
 type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn listen(relay: &TestRelay, device: &Device) -> Result<Socket, Error> {
+fn events(relay: &TestRelay, device: &Device) -> Request {
     let url = format!("{}/v1/workspaces/{}/events", relay.url.replacen("http", "ws", 1), device.workspace);
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {}", device.token).parse().unwrap());
-    connect_async(request).await.map(|(socket, _)| socket)
+    request
+}
+
+async fn listen(relay: &TestRelay, device: &Device) -> Result<Socket, Error> {
+    connect_async(events(relay, device)).await.map(|(socket, _)| socket)
+}
+
+/// The same from one of this machine's own addresses; `None` when the connection is closed instead.
+async fn listen_from(from: &str, relay: &TestRelay, device: &Device) -> Option<Socket> {
+    let to: SocketAddr = relay.url.strip_prefix("http://").unwrap().parse().unwrap();
+    let stream = MaybeTlsStream::Plain(crowds::connect(from, to).await);
+    client_async(events(relay, device), stream).await.ok().map(|(socket, _)| socket)
 }
 
 /// The next hint, or the close code.
@@ -110,7 +127,7 @@ async fn a_device_has_so_many_sockets_and_says_little() {
     use futures::SinkExt as _;
     first.send(Message::Text("x".repeat(100_000).into())).await.ok();
     while let Some(Ok(_)) = first.next().await {}
-    crate::world::eventually("the place is free again", async || listen(&relay, &founder).await.ok()).await;
+    eventually("the place is free again", async || listen(&relay, &founder).await.ok()).await;
     drop(second);
 }
 
@@ -120,6 +137,76 @@ async fn a_relay_that_stops_says_goodbye() {
     let (founder, _) = two_members(&relay).await;
     let mut socket = listen(&relay, &founder).await.unwrap();
     next(&mut socket).await.unwrap();
+    let app = relay.app.clone();
     relay.stop().await;
+    assert!(app.parts().sockets.lock().unwrap().is_empty(), "it has waited for that");
     assert_eq!(next(&mut socket).await, Err(1001));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_keeps_the_place_of_its_connection() {
+    let relay = TestRelay::with(|config| {
+        config.server.connections_per_address = 2;
+        // Where everything else in this test is asked from.
+        config.server.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    let (founder, _) = two_members(&relay).await;
+    let mut first = listen_from("127.0.0.2", &relay, &founder).await.unwrap();
+    let mut second = listen_from("127.0.0.2", &relay, &founder).await.unwrap();
+    // HTTP is over for both.
+    next(&mut first).await.unwrap();
+    next(&mut second).await.unwrap();
+    assert!(listen_from("127.0.0.2", &relay, &founder).await.is_none(), "the third is closed");
+    assert!(listen_from("127.0.0.3", &relay, &founder).await.is_some(), "another address has its own share");
+    drop(first);
+    eventually("the place is free again", async || listen_from("127.0.0.2", &relay, &founder).await).await;
+    drop(second);
+}
+
+/// A wire to a Redis that can fall silent: what is connected by then stays connected and carries nothing any more, as when the machine at
+/// the other end has lost its power. Whoever connects afterwards is carried.
+struct Wire {
+    url: String,
+    silence: watch::Sender<()>,
+}
+
+impl Wire {
+    async fn to(redis: &str) -> Self {
+        let socket = redis.strip_prefix("redis+unix://").unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let wire = Self { url: format!("redis://{}", listener.local_addr().unwrap()), silence: watch::Sender::new(()) };
+        let silence = wire.silence.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (mut far, mut silence) = (UnixStream::connect(&socket).await.unwrap(), silence.subscribe());
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut near, &mut far) => {}
+                        _ = silence.changed() => std::future::pending().await,
+                    }
+                });
+            }
+        });
+        wire
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_has_fallen_silent_is_listened_to_anew() {
+    let server = own_redis().await;
+    let wire = Wire::to(&server.url()).await;
+    let url = wire.url.clone();
+    let relay = TestRelay::with(|config| config.redis.url = Some(Secret::new(&url))).await;
+    let mut asking = redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut listened = async |connections: i64| {
+        let question = redis::cmd("PUBSUB").arg("NUMSUB").arg("nodespace:notify").clone();
+        let answer: Option<(String, i64)> = question.query_async(&mut asking).await.ok();
+        answer.is_some_and(|(_, found)| found == connections).then_some(())
+    };
+    eventually("it listens", async || listened(1).await).await;
+    wire.silence.send_replace(());
+    // To Redis, the first connection is there still.
+    eventually("it listens by another connection", async || listened(2).await).await;
+    drop(relay);
 }

@@ -13,10 +13,12 @@ use crate::world::{Device, TestRelay, eventually};
 
 /// How long a connection may take no more of an answer.
 const WRITE_SECONDS: u64 = 1;
+/// The same for one that is read slowly: a busy machine may keep even a reader who wants to from reading for a while.
+const SLOW_WRITE_SECONDS: u64 = 6;
 
 /// A relay, and a device that may pull more from it than the system takes of an answer that nobody reads.
-async fn relay_with_pages() -> (TestRelay, Device) {
-    let relay = TestRelay::with(|config| config.server.write_seconds = WRITE_SECONDS).await;
+async fn relay_with_pages(write_seconds: u64) -> (TestRelay, Device) {
+    let relay = TestRelay::with(|config| config.server.write_seconds = write_seconds).await;
     let mut founder = Device::found();
     founder.login(&relay).await;
     for number in 0..50 {
@@ -55,7 +57,7 @@ async fn has_cut_off(relay: &TestRelay) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_nobody_reads_is_let_go() {
-    let (relay, device) = relay_with_pages().await;
+    let (relay, device) = relay_with_pages(WRITE_SECONDS).await;
     let mut stream = connect(&relay, 8 << 10).await;
     stream.write_all(&pull(&device)).await.unwrap();
     eventually("the connection is cut off", async || has_cut_off(&relay).await.then_some(())).await;
@@ -66,11 +68,32 @@ async fn an_answer_that_nobody_reads_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_not_read_yet_counts_and_large_ones_have_their_bound() {
+    // So long that nothing is cut off.
+    let (relay, device) = relay_with_pages(600).await;
+    let memory = &relay.app.parts().memory;
+    let mut stream = connect(&relay, 8 << 10).await;
+    stream.write_all(&pull(&device)).await.unwrap();
+    eventually("the answer waits", async || (memory.held() > 1 << 20).then_some(())).await;
+    drop(stream);
+    eventually("it is let go", async || (memory.held() == 0).then_some(())).await;
+    // Others have all that there is for such answers.
+    let mut others = memory.answer();
+    others.grow_to((relay.config.server.bodies_mib << 20) / 2).unwrap();
+    let page = SyncPacket::pull(device.sender(), Cursor::default(), clock::now());
+    let nothing_new = SyncPacket::pull(device.sender(), device.cursor, clock::now());
+    assert_eq!(device.send(&relay, &page, Encoding::Cbor).await.refusal(), (503, "relay_busy".into()));
+    assert_eq!(device.send(&relay, &nothing_new, Encoding::Cbor).await.status, 200, "a small one is answered");
+    drop(others);
+    assert_eq!(device.send(&relay, &page, Encoding::Cbor).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_is_read_slowly_comes_whole() {
-    let (relay, device) = relay_with_pages().await;
+    let (relay, device) = relay_with_pages(SLOW_WRITE_SECONDS).await;
     let mut stream = connect(&relay, 64 << 10).await;
     stream.write_all(&pull(&device)).await.unwrap();
-    let (begun, mut read, mut pace) = (Instant::now(), 0, interval(Duration::from_millis(40)));
+    let (begun, mut read, mut pace) = (Instant::now(), 0, interval(Duration::from_millis(200)));
     let mut part = vec![0; 32 << 10];
     let mut first = Vec::new();
     loop {
@@ -86,7 +109,7 @@ async fn an_answer_that_is_read_slowly_comes_whole() {
     }
     assert!(first.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&first[..first.len().min(300)]));
     assert!(read > 1 << 20, "{read} bytes prove nothing: they fit into what the system takes");
-    assert!(begun.elapsed() > Duration::from_secs(WRITE_SECONDS), "it was not slow");
+    assert!(begun.elapsed() > Duration::from_secs(SLOW_WRITE_SECONDS), "it was not slow");
     assert!(!has_cut_off(&relay).await);
 }
 

@@ -1,6 +1,7 @@
 //! TLS spoken by the relay itself: with those who trust its certificate, and with nobody else.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,4 +124,20 @@ fn what_cannot_be_used_is_named() {
         let said = error(&certificate, &key).to_string();
         assert!(said.contains(named), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_used_is_named_before_anybody_is_told_a_url() {
+    let relay = TestRelay::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let identity = Identity::make(folder.path(), "relay");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_nodespace-relay"));
+    serve.arg("serve").env("NODESPACE_RELAY_SERVER_ADDRESS", "127.0.0.1:0");
+    serve.env("NODESPACE_RELAY_SERVER_DATA", &relay.config.server.data);
+    serve.env("NODESPACE_RELAY_DATABASE_URL", relay.config.database.url.reveal());
+    serve.env("NODESPACE_RELAY_SERVER_TLS_CERTIFICATE", &identity.certificate_file);
+    serve.env("NODESPACE_RELAY_SERVER_TLS_KEY", folder.path().join("nowhere.pem"));
+    let output = serve.output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]), "nothing is said but what is wrong");
+    assert!(String::from_utf8(output.stderr).unwrap().contains("nowhere.pem"));
 }

@@ -33,7 +33,7 @@ pub(crate) async fn announce(
     if !matches!(caller.grant, Grant::Member(_)) {
         return Err(Refusal::forbidden("join_first", "addresses are taken from members"));
     }
-    let Announcement { addresses, seconds } = body::small(request, app.body_wait()).await?;
+    let Announcement { addresses, seconds } = body::small(&app, request).await?;
     let kept = app.shared.directory.announce(number, &caller.device, &addresses, seconds).await?;
     Ok(Json(json!({ "kept": kept.addresses, "seconds": kept.seconds })).into_response())
 }

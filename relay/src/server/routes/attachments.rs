@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use nodespace_protocol::compress::{CompressionType, Limits};
 use nodespace_protocol::ids::OpHash;
 use nodespace_protocol::op::ATTACHMENT_BYTES_MAX;
-use nodespace_protocol::view::encoding::{self, PACKET_DECODED_BYTES_MAX, PACKET_ENCODED_BYTES_MAX};
+use nodespace_protocol::view::encoding::{self, PACKET_ENCODED_BYTES_MAX};
 use nodespace_protocol::view::{Encoding, Framing};
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +16,13 @@ use super::super::{App, body, caller};
 use crate::attachments::ATTACHMENTS_MAX;
 use crate::auth::{Caller, Grant};
 use crate::hex::unhex_array;
+use crate::memory::{Share, unfold};
 use crate::refusal::Refusal;
 use crate::store::attachments::AttachmentHash;
 use crate::sync::in_thread;
 
-/// Attachments do not shrink well; a body that does is none.
-const LIMITS: Limits = Limits { encoded_max: PACKET_ENCODED_BYTES_MAX, decoded_max: PACKET_DECODED_BYTES_MAX, ratio_max: 16 };
+/// Attachments do not shrink well; a body that does is none, and none unfolds to more than what may be sent as it is.
+const LIMITS: Limits = Limits { encoded_max: PACKET_ENCODED_BYTES_MAX, decoded_max: PACKET_ENCODED_BYTES_MAX, ratio_max: 16 };
 
 /// Attachments as they travel in bulk, in CBOR: `{"attachments": [{"hash": .., "bytes": ..}]}`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,9 +63,8 @@ pub(crate) async fn upload(
     let caller = caller::identify_in(&app, &headers, &workspace).await?;
     let row = caller.row()?.clone();
     check_member(&caller.grant)?;
-    let bytes = body::read(request, PACKET_ENCODED_BYTES_MAX, app.body_wait()).await?;
-    let parsed = in_thread(move || encoding::decode_any::<AttachmentBatch>(&bytes, LIMITS)).await?;
-    let (batch, _) = parsed.map_err(|error| Refusal::from(&error))?;
+    let (bytes, share) = body::read(&app, request, PACKET_ENCODED_BYTES_MAX).await?;
+    let (batch, _share) = in_thread(move || read(bytes, share)).await??;
     check_count(batch.attachments.len())?;
     if batch.attachments.iter().any(|entry| entry.bytes.len() > ATTACHMENT_BYTES_MAX) {
         return Err(Refusal::too_large("attachment_too_large", format!("an attachment has at most {ATTACHMENT_BYTES_MAX} bytes")));
@@ -74,11 +74,18 @@ pub(crate) async fn upload(
     Ok(axum::Json(serde_json::json!({ "stored": stored, "known": sent.len() - stored })).into_response())
 }
 
+/// Reads a batch. The share is what that may take meanwhile, and then what is left of it.
+fn read(bytes: Bytes, mut share: Share) -> Result<(AttachmentBatch, Share), Refusal> {
+    let (batch, _) = unfold::<AttachmentBatch>(bytes, LIMITS, &mut share)?;
+    share.set_to(batch.attachments.iter().map(|entry| (size_of::<AttachmentEntry>() + entry.bytes.len()) as u64).sum())?;
+    Ok((batch, share))
+}
+
 /// Who asks, and about which attachments.
 async fn wished(app: &App, headers: &HeaderMap, workspace: &str, request: Body) -> Result<(Caller, Vec<AttachmentHash>), Refusal> {
     let caller = caller::identify_in(app, headers, workspace).await?;
     caller.row()?;
-    let wish: AttachmentWish = body::small(request, app.body_wait()).await?;
+    let wish: AttachmentWish = body::small(app, request).await?;
     check_count(wish.hashes.len())?;
     Ok((caller, wish.hashes.iter().map(|hash| hash.0).collect()))
 }
@@ -91,19 +98,21 @@ pub(crate) async fn fetch(
 ) -> Result<Response, Refusal> {
     let (caller, hashes) = wished(&app, &headers, &workspace, request).await?;
     let row = caller.row()?;
-    let found = app.shared.attachments.fetch(caller.workspace, row, &hashes).await?;
+    let mut share = app.shared.memory.answer();
+    let found = app.shared.attachments.fetch(caller.workspace, row, &hashes, &mut share).await?;
     let batch = AttachmentBatch {
         attachments: found
             .attachments
             .into_iter()
-            .map(|(hash, bytes)| AttachmentEntry { hash: OpHash(hash), bytes: bytes.to_vec() })
+            .map(|(hash, bytes)| AttachmentEntry { hash: OpHash(hash), bytes: bytes.into() })
             .collect(),
         missing: found.missing.into_iter().map(OpHash).collect(),
         left: found.left.into_iter().map(OpHash).collect(),
     };
     let framing = Framing { encoding: Encoding::Cbor, compression: CompressionType::None };
     let bytes = encoding::encode(&batch, framing).map_err(|error| Refusal::from(&error))?;
-    Ok(([(header::CONTENT_TYPE, "application/cbor")], bytes).into_response())
+    share.set_to(bytes.len() as u64)?;
+    Ok(([(header::CONTENT_TYPE, "application/cbor")], body::held(bytes, share)).into_response())
 }
 
 pub(crate) async fn missing(
@@ -128,7 +137,7 @@ pub(crate) async fn put_one(
     let caller = caller::identify_in(&app, &headers, &workspace).await?;
     let row = caller.row()?.clone();
     check_member(&caller.grant)?;
-    let bytes = body::read(request, ATTACHMENT_BYTES_MAX, app.body_wait()).await?;
+    let (bytes, _share) = body::read(&app, request, ATTACHMENT_BYTES_MAX).await?;
     let stored = app.shared.attachments.store(caller.workspace, &row, &[(hash, bytes)]).await?;
     Ok(if stored == 1 { StatusCode::CREATED } else { StatusCode::OK }.into_response())
 }
@@ -140,10 +149,11 @@ pub(crate) async fn get_one(
 ) -> Result<Response, Refusal> {
     let hash = parse_hash(&hash)?;
     let caller = caller::identify_in(&app, &headers, &workspace).await?;
-    let mut found = app.shared.attachments.fetch(caller.workspace, caller.row()?, &[hash]).await?;
+    let mut share = app.shared.memory.answer();
+    let mut found = app.shared.attachments.fetch(caller.workspace, caller.row()?, &[hash], &mut share).await?;
     let missing = || Refusal::not_found("unknown_attachment", "the attachment is not here");
     let (_, bytes) = found.attachments.pop().ok_or_else(missing)?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body::held(bytes, share)).into_response())
 }
 
 fn parse_hash(text: &str) -> Result<[u8; 32], Refusal> {

@@ -39,6 +39,7 @@ pub(crate) async fn details(State(app): State<App>) -> Response {
         "storage": say(storage.err().map(|error| crate::store::chain(&error))),
         "redis": redis,
         "in_memory": parts.hub.status(),
+        "body_bytes": parts.memory.held(),
         "sockets": app.observed().sockets,
         "circuit": &*parts.circuit.borrow(),
     });

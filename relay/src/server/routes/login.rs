@@ -45,7 +45,7 @@ pub(crate) async fn challenge(
     request: Body,
 ) -> Result<Response, Refusal> {
     app.shared.limits.charge(&[Charge::address(Limit::AddressChallenges, address)]).await?;
-    let ChallengeRequest { device_id, workspace_id } = body::small(request, app.body_wait()).await?;
+    let ChallengeRequest { device_id, workspace_id } = body::small(&app, request).await?;
     let sealed = app.shared.access.challenge(device_id, workspace_id)?;
     Ok(Json(json!({
         "challenge": hex(&sealed),
@@ -56,7 +56,7 @@ pub(crate) async fn challenge(
 }
 
 pub(crate) async fn token(State(app): State<App>, request: Body) -> Result<Response, Refusal> {
-    let request: TokenRequest = body::small(request, app.body_wait()).await?;
+    let request: TokenRequest = body::small(&app, request).await?;
     let bad = |what| Refusal::bad_request("bad_login", what);
     let sealed = unhex(&request.challenge).ok_or_else(|| bad("`challenge` is hexadecimal, as it was given"))?;
     let signature = unhex_array(&request.signature).map(Signature).ok_or_else(|| bad("`signature` is 128 hexadecimal digits"))?;

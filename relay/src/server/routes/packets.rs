@@ -20,14 +20,15 @@ pub(crate) async fn sync(
 ) -> Result<Response, Refusal> {
     let query = SyncQuery::parse(query.as_deref().unwrap_or_default())?;
     let caller = caller::identify(&app, &headers).await?;
-    let packet = body::read(request, PACKET_ENCODED_BYTES_MAX, app.body_wait()).await?;
+    let (packet, share) = body::read(&app, request, PACKET_ENCODED_BYTES_MAX).await?;
     let options = SyncOptions { views: query.views, pull: query.pull.unwrap_or(true), compression: accepted(&headers) };
-    let answer = app.shared.sync.process_sync_packet(&caller, packet, options).await?;
+    // In a box: what it keeps would be moved through every layer of the server.
+    let answer = Box::pin(app.shared.sync.process_sync_packet(&caller, packet, share, options)).await?;
     let encoding = match answer.encoding {
         Encoding::Json => "application/json",
         Encoding::Cbor => "application/cbor",
     };
-    let mut response = ([(header::CONTENT_TYPE, encoding)], answer.bytes).into_response();
+    let mut response = ([(header::CONTENT_TYPE, encoding)], body::answer(&app, answer.bytes)?).into_response();
     let compression = match answer.compression {
         CompressionType::None => None,
         CompressionType::Gzip => Some("gzip"),
