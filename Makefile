@@ -29,8 +29,7 @@ demo: ## Show the main job: three real devices that fall apart and agree again
 	@scripts/setup.sh build
 	@echo "compiling the device; the first time this takes some ten minutes, most of it LanceDB"
 	@cargo build --workspace --bins
-	@scripts/demo-device.sh "$(CARGO_TARGET_DIR)/debug/nodespace"
-	@$(CARGO_TARGET_DIR)/debug/nodespace-testnet demo
+	@scripts/demo.sh "$(CARGO_TARGET_DIR)/debug"
 
 device: ## Compile the program nodespace, optimised where it counts
 	@scripts/setup.sh build

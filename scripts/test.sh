@@ -9,9 +9,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
 
-# Not among all: `queries` (rewrites what the relay's queries are checked against) and `namespaces` (needs root); both are run by name.
+# Not among all: `namespaces` (needs root), and outside of CI `queries` (compiles the relay's library once more than anybody needs who has not
+# changed a query); both are run by name.
 all_steps=(setup lock format lint docs purity shell tests doctests simulator mutants cluster fuzz licences)
 known_steps=("${all_steps[@]}" queries namespaces)
+[ "${CI:-}" != true ] || all_steps+=(queries)
 # A step that cannot run here says why and returns this.
 skipped=77
 
@@ -27,15 +29,34 @@ step_doctests() { cargo test --quiet --workspace --doc; }
 step_simulator() { cargo run -q -p nodespace-testnet --profile sim -- sim --seeds 0..200 --devices 3..20; }
 step_mutants() { cargo run -q -p nodespace-testnet --profile sim -- mutants; }
 
-# Real devices need both programs in one folder, compiled as the tests before were, so that nothing is compiled twice.
-testnet() {
+# Real devices need both programs in one folder, compiled as the tests before were, so that nothing is compiled twice. Says which folder.
+programs() {
   cargo build --quiet --workspace --bins
-  local target
-  target=$(cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]+)".*/\1/')
-  "$target/debug/nodespace-testnet" "$@"
+  cargo metadata --format-version 1 --no-deps | sed -E 's/.*"target_directory":"([^"]+)".*/\1\/debug/'
+}
+testnet() {
+  local folder
+  folder=$(programs)
+  "$folder/nodespace-testnet" "$@"
+}
+# Two devices to play with, whose only way to each other is QUIC, until they are asked to end: which they have to do in order.
+devices_over_quic() {
+  local folder said="" connected
+  folder=$(programs)
+  coproc UP { exec "$folder/nodespace-testnet" up --devices 2 --quic --json; }
+  # The shell forgets it when it has ended.
+  local process=$UP_PID
+  # When they do not come up they have said why, and end by themselves.
+  read -r said <&"${UP[0]}" || true
+  kill -TERM "$process" 2>/dev/null || true
+  wait "$process"
+  connected=$({ grep -oE '"connected":\["[^"]+/quic-v1' <<<"$said" || true; } | wc -l)
+  echo "$connected of 2 devices were connected over QUIC, and both ended in order"
+  [ "$connected" -eq 2 ]
 }
 # Two groups side by side: scenarios wait more than they work. The second half of each has a relay, with a PostgreSQL and a Redis of its own.
 step_cluster() {
+  devices_over_quic
   testnet run --short tickets conflict-storm churn offline-week never-together lying-relay &
   local other=$! code=0
   testnet run --short smoke partition import-while-editing removed-while-offline relay-faults old-backup lost-database || code=$?
