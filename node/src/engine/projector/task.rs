@@ -133,12 +133,18 @@ impl Task {
         self.table = Some(projection);
         match state {
             State::Current => {
-                // Without its marks of what may differ the table must not be written on: it is opened again.
-                if let Err(error) = self.resume(ops).await {
-                    self.table = None;
-                    return Err(error);
+                let resumed = match self.resume(ops).await {
+                    Ok(()) => self.rows().await,
+                    Err(error) => Err(error),
+                };
+                match resumed {
+                    Ok(rows) => self.state.send_modify(|state| (state.ops, state.rows, state.phase) = (ops, rows, Phase::CatchingUp)),
+                    // Without its marks of what may differ the table must not be written on: it is opened again.
+                    Err(error) => {
+                        self.table = None;
+                        return Err(error);
+                    }
                 }
-                self.state.send_modify(|state| (state.ops, state.phase) = (ops, Phase::CatchingUp));
                 if let Some(verification) = verification {
                     self.verify(verification);
                 }
@@ -194,11 +200,10 @@ impl Task {
 
     /// Says that the table has everything before `ops`.
     pub(super) async fn current(&mut self, ops: u32, phase: Phase) -> Result<(), ServiceError> {
-        let rows = match &self.table {
-            Some(table) => table.reader().count(&Filter { deleted: Deleted::Include, ..Filter::default() }).await,
-            None => return Ok(()),
-        };
-        let rows = rows.map_err(|error| failure(&error))?;
+        if self.table.is_none() {
+            return Ok(());
+        }
+        let rows = self.rows().await?;
         self.failures = 0;
         self.state.send_if_modified(|state| {
             let new = ProjectorState { phase, ops, rows, problem: None };
@@ -207,6 +212,13 @@ impl Task {
             differs
         });
         Ok(())
+    }
+
+    /// How many rows the table has; none while there is no table.
+    async fn rows(&self) -> Result<u64, ServiceError> {
+        let Some(table) = &self.table else { return Ok(0) };
+        let counted = table.reader().count(&Filter { deleted: Deleted::Include, ..Filter::default() }).await;
+        counted.map_err(|error| failure(&error))
     }
 
     pub(super) fn set_phase(&self, phase: Phase) {

@@ -167,7 +167,9 @@ async fn current(api: &Api) -> Result<Status> {
     let started = Instant::now();
     loop {
         let status: Status = api.get("/v1/status").await?;
-        let done = status.projection.state != "catching_up" && status.projection.behind == 0;
+        // Right after a start it is not known yet what the table holds.
+        let is_busy = ["starting", "catching_up", "rebuilding"].contains(&status.projection.state.as_str());
+        let done = !is_busy && status.projection.behind == 0;
         if done || started.elapsed() > PROJECTION_TIME_MAX {
             return Ok(status);
         }
