@@ -100,7 +100,8 @@ impl CloudSyncService {
         self.metrics.packet(bytes.len());
         let (Intake { encoding, cursor, segments, carried }, share) = self.take_in(caller, bytes, share).await?;
         let share = Arc::new(share);
-        let caller = &self.caught_up(caller, cursor.epoch).await?;
+        let caught_up = self.caught_up(caller, cursor.epoch).await?;
+        let caller = caught_up.as_ref().unwrap_or(caller);
         let cursor = self.check_cursor(caller, cursor)?;
         let pushed = self.push(caller, segments, &share).await?;
         // As the turn left it; without one, as it was when the caller was looked up.
@@ -144,16 +145,16 @@ impl CloudSyncService {
         .await?
     }
 
-    /// The caller as of the epoch that a cursor names, if that has begun by now: another instance may have told the device of it before
-    /// this one has heard, and no answer is to lead back to the epoch before. What was read of the workspace may be of that one, so its
-    /// row is read again.
-    async fn caught_up(&self, caller: &Caller, named: Epoch) -> Result<Caller, Refusal> {
+    /// The caller as of the epoch that a cursor names, if that is later than the caller's and has begun by now: another instance may have
+    /// told the device of it before this one has heard, and no answer is to lead back to the epoch before. What was read of the workspace
+    /// may be of that one, so its row is read again.
+    async fn caught_up(&self, caller: &Caller, named: Epoch) -> Result<Option<Caller>, Refusal> {
         if named <= caller.epoch {
-            return Ok(caller.clone());
+            return Ok(None);
         }
         let epoch = self.database.within(self.database.epoch().look(self.database.read())).await?;
         if epoch == caller.epoch {
-            return Ok(caller.clone());
+            return Ok(None);
         }
         let row = self.database.within(WorkspaceRow::read(self.database.read(), &caller.workspace)).await?;
         let number = |row: &Option<WorkspaceRow>| row.as_ref().map(|row| row.number);
@@ -161,7 +162,7 @@ impl CloudSyncService {
             // It was deleted, or is another one: what the caller may do there has to be looked up anew.
             return Err(StoreError::SetBack.into());
         }
-        Ok(Caller { epoch, row, ..caller.clone() })
+        Ok(Some(Caller { epoch, row, ..caller.clone() }))
     }
 
     /// Where the answer begins. A cursor of another epoch counts versions that are void: from the beginning then.

@@ -49,6 +49,21 @@ fn lied_to(lie: Lie, is_about_what_is_written: bool) -> Option<Value> {
     Some(alarm)
 }
 
+/// A device that has synced, and after that another member has written a node and brought it to the relay, which was honest so far. Answers
+/// the first one.
+fn two_by_way_of(liar: &Liar, id: &str) -> Home {
+    let (first, other) = (Home::new(), Home::new());
+    first.run(&["init", "--name", "Notes"]);
+    first.run(&["relay", "add", &liar.url]);
+    let ticket = first.invite();
+    assert_eq!(try_to_sync(&first)["summary"]["state"], "synced");
+    other.run(&["join", &ticket]);
+    assert_eq!(try_to_sync(&first)["summary"]["state"], "synced");
+    other.run(&["node", "create", "--id", id, "written by the other one"]);
+    assert_eq!(try_to_sync(&other)["summary"]["state"], "synced");
+    first
+}
+
 #[test]
 fn two_signed_logs_of_one_version_raise_an_alarm_that_holds_both() {
     let Some(alarm) = lied_to(fork, false) else { return };
@@ -79,15 +94,7 @@ fn an_acknowledgement_of_what_the_signed_log_does_not_hold_raises_an_alarm() {
 fn what_is_withheld_from_one_device_is_missed_when_it_comes_by_another_way() {
     let Some(relay) = Relay::start() else { return };
     let liar = Liar::before(&relay);
-    let (victim, other) = (Home::new(), Home::new());
-    victim.run(&["init", "--name", "Notes"]);
-    victim.run(&["relay", "add", &liar.url]);
-    let ticket = victim.invite();
-    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
-    other.run(&["join", &ticket]);
-    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
-    other.run(&["node", "create", "--id", "withheld", "written by the other one"]);
-    assert_eq!(try_to_sync(&other)["summary"]["state"], "synced");
+    let victim = two_by_way_of(&liar, "withheld");
 
     // What nobody else tells of cannot be missed.
     liar.tell(Some(omit));
@@ -110,15 +117,7 @@ fn what_is_withheld_from_one_device_is_missed_when_it_comes_by_another_way() {
 fn a_log_that_is_long_enough_by_telling_something_twice_is_not_one_that_holds_everything() {
     let Some(relay) = Relay::start() else { return };
     let liar = Liar::before(&relay);
-    let (victim, other) = (Home::new(), Home::new());
-    victim.run(&["init", "--name", "Notes"]);
-    victim.run(&["relay", "add", &liar.url]);
-    let ticket = victim.invite();
-    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
-    other.run(&["join", &ticket]);
-    assert_eq!(try_to_sync(&victim)["summary"]["state"], "synced");
-    other.run(&["node", "create", "--id", "twice", "written by the other one"]);
-    assert_eq!(try_to_sync(&other)["summary"]["state"], "synced");
+    let victim = two_by_way_of(&liar, "twice");
     liar.tell(Some(repeat));
     let status = try_to_sync(&victim);
     let codes: Vec<&Value> = status["targets"].as_array().unwrap().iter().map(|target| &target["failure"]["code"]).collect();

@@ -66,7 +66,8 @@ impl Workbench {
         let row = opened.settled()?;
         let is_current = opened.is_of(row, self.database.epoch().current()) && opened.behind(row.version) == 0;
         let fits = |job: &PushJob| job.seen_version <= row.version && !job.founds();
-        (self.company.is_none() && is_current && jobs.iter().all(fits)).then(|| row.clone())
+        // Without packets there is nothing that moves the row: see `at_once`.
+        (self.company.is_none() && is_current && !jobs.is_empty() && jobs.iter().all(fits)).then(|| row.clone())
     }
 
     async fn write_at_once(&self, written: &Written) -> Result<bool, StoreError> {
