@@ -35,6 +35,9 @@ async fn a_fault_in_the_network_heals_by_itself() {
     let all = company_with_multicast(1).await;
     agree(&all).await;
     all[0].peers.net().panic_on_purpose().await;
+    all[0].counts("nodespace_net_restarts_total", |restarts| restarts == 1).await;
+    // It listens at another port now, and may not have heard yet where the other one is; on the loopback multicast tells neither.
+    all[1].is_told_of(&all[0]).await;
     all[0].write("after", "the network was started anew").await;
     all[1].sees("after", "the network was started anew").await;
     agree(&all).await;
