@@ -63,6 +63,8 @@ pub(super) struct NetTask<'a> {
     links: Links<ConnectionId>,
     /// Guests that have shown that they belong.
     vouched: BTreeSet<DeviceId>,
+    /// Who could not be dialled because the port that is listened on is also another connection's: next time by any other.
+    port_taken: BTreeSet<DeviceId>,
     /// Whom to disconnect when, and why.
     farewells: BTreeMap<DeviceId, (u64, &'static str)>,
     repairs: Repairs,
@@ -99,6 +101,7 @@ impl<'a> NetTask<'a> {
             incoming,
             links: Links::new(own),
             vouched: BTreeSet::new(),
+            port_taken: BTreeSet::new(),
             farewells: BTreeMap::new(),
             repairs: Repairs::default(),
             circuits: HashMap::new(),
@@ -163,8 +166,9 @@ impl<'a> NetTask<'a> {
     fn dial(&mut self, dial: Dial, now: u64) {
         let Some(peer) = peer_id(&dial.device) else { return self.lasting.book.failed(&dial.device, now) };
         // The book dials nobody who is connected; one whose dead connection does not close is. The port is that of the listeners, as hole
-        // punching needs.
-        let options = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(dial.addresses).build();
+        // punching needs; but while somebody else's connection has that port too, no dial by it succeeds.
+        let options = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(dial.addresses);
+        let options = if self.port_taken.remove(&dial.device) { options.allocate_new_port() } else { options }.build();
         if let Err(error) = self.swarm.dial(options) {
             tracing::debug!(device = %dial.device.short(), %error, "no dial");
             self.lasting.book.failed(&dial.device, now);

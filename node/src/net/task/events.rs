@@ -132,6 +132,10 @@ impl NetTask<'_> {
         self.lasting.metrics.dials.get_or_create(&[("result", "failed")]).inc();
         let Some(device) = peer.as_ref().and_then(device_of) else { return };
         tracing::debug!(device = %device.short(), error, "a dial failed");
+        // The transport's errors come as text.
+        if error.contains("Address already in use") {
+            self.port_taken.insert(device);
+        }
         self.lasting.book.failed(&device, now);
     }
 
